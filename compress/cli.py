@@ -1,0 +1,190 @@
+"""The command line: options, exit codes, and nothing else. Each command's work is a file of `commands/`."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from compress.errors import CompressError
+
+app = typer.Typer(
+    help="Compress a trained Transformer by recipe, and report honestly what it cost.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change the recipe: stages.distill.epochs=3.")
+]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda; left out: what the recipe deploys on.")]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    output: OutputOption = None,
+    change: SetOption = None,
+    device: DeviceOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, whatever the store holds.")] = False,
+) -> None:
+    """Run a recipe; pick up where an earlier run stopped."""
+    from compress.commands.run import run as command
+
+    folder = command(recipe, output, change or [], _device(device), fresh)
+    print(f"report: {folder / 'report' / 'index.html'}\nmodel:  {folder / 'model'}")
+
+
+@app.command()
+def plan(recipe: RecipeArgument, change: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show everything that `run` would do, without doing it."""
+    from compress.commands.plan import plan as command
+    from compress.commands.plan import to_text
+
+    _answer(command(recipe, change or []), to_text, as_json)
+
+
+@app.command()
+def measure(
+    targets: Annotated[list[str], typer.Argument(metavar="TARGET...", help="Model folders or ONNX files.")],
+    data: Annotated[
+        str, typer.Option(metavar="SOURCE", help="A labelled table, or a recipe whose test split is used.")
+    ],
+    latency: Annotated[str, typer.Option(help="Shapes to time, batch x tokens.")] = "1x16,1x128,32x128",
+    runtime: Annotated[list[str] | None, typer.Option(help="How to run torch folders; may be given again.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns of a table: text=sentence,label=label.")] = None,
+    device: DeviceOption = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; left out: the physical cores.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides resampling and the order of blocks.")] = 13,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure models side by side: quality, size and speed, with paired statistics."""
+    from compress.commands.measure import Request, to_text
+    from compress.commands.measure import measure as command
+
+    request = Request(targets, data, latency, runtime or [], columns, _device(device) or "cpu", threads, seed)
+    _answer(command(request, output), to_text, as_json)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or run.json files.")],
+    output: OutputOption = None,
+) -> None:
+    """Make one comparison report over any number of runs."""
+    from evaluation.measurement import read_run
+    from reports.page import write_report
+
+    folder = output or (runs[0] / "report" if len(runs) == 1 and runs[0].is_dir() else Path("report"))
+    print(f"report: {write_report([read_run(path) for path in runs], folder)}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="recipes, stages, criteria, families, tasks, metrics, ...")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what there is: recipes, stages, criteria, families, tasks, metrics, runtimes, baselines."""
+    from compress.commands.listing import listing, to_text
+
+    _answer(listing(kind), to_text, as_json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the recipe's JSON Schema, for editors."""
+    from compress.recipe import Recipe
+
+    print(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+@app.command()
+def lock(recipe: RecipeArgument) -> None:
+    """Pin a recipe's pip: sources by hash, in a lock file beside it."""
+    from compress.commands.lock import lock as command
+
+    print(f"lock: {command(recipe)}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is wrong with this machine, and the command that mends it."""
+    from compress.commands.doctor import examine, to_text
+
+    findings = examine()
+    print(to_text(findings))
+    if any(finding.severity == "fault" for finding in findings):
+        raise typer.Exit(2)
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with the contract's exit code."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    _quiet_libraries()
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted; finished stages are kept, the same command goes on from them", 130)
+    except typer.TyperException as fault:  # the parser's: a wrong command, option or value
+        return _say(str(fault) + "; `compress --help` shows what there is", 2)
+    except CompressError as fault:
+        return _say(str(fault), fault.exit_code)
+    except OSError as fault:
+        return _machine_fault(fault)
+    return int(code or 0)
+
+
+def _machine_fault(fault: OSError) -> int:
+    """The exit code for a disk that is full, read-only or gone, or a reader that left; any other is our own bug."""
+    if isinstance(fault, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
+        return 0
+    if fault.errno not in NO_ROOM:
+        raise fault
+    return _say(f"{fault.filename or 'the disk'}: {fault.strerror}; free space or choose another folder", 2)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"compress: {message}", file=sys.stderr)
+    return code
+
+
+def _answer(value: Any, to_text: Any, as_json: bool) -> None:
+    """Print a command's answer: for programs, or for people."""
+    if as_json:
+        print(json.dumps(value if isinstance(value, dict | list) else value.model_dump(mode="json"), indent=1))
+    else:
+        print(to_text(value))
+
+
+def _device(name: str | None) -> str | None:
+    if name not in (None, "auto", "cpu", "cuda"):
+        raise CompressError(f"--device {name}: wanted auto, cpu or cuda")
+    return name
+
+
+def _quiet_libraries() -> None:
+    """Keep libraries' chatter off the terminal. Set before they are imported, as they read it then."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

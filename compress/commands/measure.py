@@ -1,0 +1,170 @@
+"""`compress measure`: any model folders and ONNX files side by side, in one sitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import recipes
+from compress.bundle import Bundle, load
+from compress.commands.device import resolved_device
+from compress.data import Split, load_data
+from compress.deploy import Deploy, Shape
+from compress.errors import DataError, ModelError
+from compress.progress import shown
+from compress.provenance import environment
+from compress.recipe import read_recipe
+from compress.runtime import runtime_of
+from compress.sources import Lock, Sources
+from compress.stage import Form
+from compress.store import cache_root
+from compress.tables import TableSettings, read_table
+from evaluation.measurement import Run, Target, write_run
+from evaluation.predictions import write_predictions
+from evaluation.suite import Conditions, Sitting, Subject
+from evaluation.suite import measure as measure_subjects
+from reports.page import write_report
+from reports.table import results_table
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to be measured, as typed."""
+
+    targets: Sequence[str]
+    data: str
+    latency: str
+    runtimes: Sequence[str]
+    columns: str | None
+    device: str
+    threads: int | None
+    seed: int
+
+
+def measure(request: Request, output: Path | None) -> Run:
+    """Measure every target; with `output`, also write `run.json`, the predictions and the report there.
+
+    Raises:
+        CompressError: a target is no model, the table is not as asked, or a shape can't be read.
+    """
+    bundles = {_name(target): load(target) for target in dict.fromkeys(request.targets)}
+    deploy = Deploy(threads=request.threads, shapes=_shapes(request.latency))
+    subjects = [subject for name, bundle in bundles.items() for subject in _subjects(name, bundle, request.runtimes)]
+    subjects = _named_apart(subjects)
+    first = subjects[0].bundle
+    if any(subject.bundle.labels != first.labels for subject in subjects):
+        listed = "; ".join(f"{s.target.name}: {', '.join(s.bundle.labels)}" for s in subjects)
+        raise ModelError(f"the targets do not share their labels, so no example can be compared ({listed})")
+    conditions = Conditions(
+        test=_test_split(request, first.labels),
+        deploy=deploy,
+        device=resolved_device(request.device),
+        metrics=first.task.metrics,
+        seed=request.seed,
+    )
+    with shown() as tell:
+        names = [subject.target.name for subject in subjects]
+        sitting = measure_subjects(subjects, conditions, baselines=names, progress=tell)
+    run = _as_run(sitting, conditions)
+    if output is not None:
+        _write(run, sitting, conditions.test, output)
+    return run
+
+
+def to_text(run: Run) -> str:
+    """The result as a table that reads well in a terminal and in Markdown."""
+    skipped = [f"skipped {one.target}: {one.reason}" for one in run.skipped]
+    return "\n".join([results_table(run), *skipped])
+
+
+def _name(target: str) -> str:
+    path = Path(target)
+    return path.stem if path.suffix == ".onnx" else path.resolve().name
+
+
+def _subjects(name: str, bundle: Bundle, runtimes: Sequence[str]) -> list[Subject]:
+    """The target on each runtime that opens its form; on the plain one when none was asked for."""
+    plain = {Form.TORCH: "torch-fp32", Form.ONNX: "onnxruntime"}[bundle.form]
+    fitting = [runtime for runtime in runtimes if runtime_of(runtime).form is bundle.form] or [plain]
+    return [
+        Subject(
+            Target(
+                name=name if len(fitting) == 1 else f"{name}@{runtime}",
+                kind="baseline",
+                title=name,
+                runtime=runtime,
+                form=bundle.form.value,
+            ),
+            bundle,
+        )
+        for runtime in fitting
+    ]
+
+
+def _named_apart(subjects: Sequence[Subject]) -> list[Subject]:
+    """Subjects whose names are all different: a number is added where two targets share one."""
+    apart: list[Subject] = []
+    taken: set[str] = set()
+    for subject in subjects:
+        name, number = subject.target.name, 2
+        while name in taken:
+            name, number = f"{subject.target.name}-{number}", number + 1
+        taken.add(name)
+        apart.append(Subject(subject.target.model_copy(update={"name": name}), subject.bundle))
+    return apart
+
+
+def _shapes(text: str) -> tuple[Shape, ...]:
+    try:
+        return tuple(dict.fromkeys(Shape.parse(part) for part in text.split(",")))
+    except ValueError as fault:
+        raise DataError(f"--latency {text}: {fault}") from None
+
+
+def _test_split(request: Request, labels: tuple[str, ...]) -> Split:
+    """A recipe's test split, or a whole table."""
+    path = Path(request.data)
+    if path.suffix in (".yaml", ".yml") or request.data in recipes.names():
+        file = recipes.find(request.data)
+        recipe = read_recipe(file)
+        sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
+        split = load_data(recipe.data, sources).test
+        if split.label_names != labels:
+            raise DataError(f"{file}: its labels are {', '.join(split.label_names)}, the model's {', '.join(labels)}")
+        return split
+    fields: dict[str, Any] = {"source": request.data, "label": {"column": "label", "names": list(labels)}}
+    if request.columns:
+        fields["columns"] = _columns(request.columns)
+    table = read_table(TableSettings.model_validate(fields), Sources(cache_root(), Path()), label_names=labels)
+    pairs = tuple(table.pairs) if table.pairs is not None else None
+    return Split("test", tuple(table.texts), pairs, table.labels, table.label_names)
+
+
+def _columns(text: str) -> dict[str, str | int]:
+    """`text=sentence,label=2` as roles to columns."""
+    found: dict[str, str | int] = {}
+    for part in text.split(","):
+        role, equals, column = part.partition("=")
+        if not equals or not role or not column:
+            raise DataError(f"--columns {text}: wanted ROLE=COLUMN pairs, as text=sentence,label=label")
+        found[role] = int(column) if column.isdigit() else column
+    return found
+
+
+def _as_run(sitting: Sitting, conditions: Conditions) -> Run:
+    return Run(
+        name="measure",
+        environment=environment(conditions.device, conditions.threads),
+        targets=list(sitting.targets),
+        skipped=list(sitting.skipped),
+        measurements=list(sitting.measurements),
+        comparisons=list(sitting.comparisons),
+    )
+
+
+def _write(run: Run, sitting: Sitting, test: Split, folder: Path) -> None:
+    write_predictions(sitting.predictions, test, folder / "predictions")
+    write_run(run, folder)
+    write_report([run], folder / "report")

@@ -1,0 +1,41 @@
+"""Magnitude: a unit is worth what its weights are large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from compress.stage import Context, Settings
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from compress.anatomy import Group
+    from compress.bundle import Bundle
+
+
+class Magnitude(Settings):
+    """The sum of squared weights of a unit (Li et al. 2017, "Pruning Filters for Efficient ConvNets", with L2).
+
+    Additive over weights, so score per parameter is a mean square and heads and channels can be ranked together.
+
+    Recipe:
+        - prune: {target: {encoder_parameters: 0.7}, criterion: {use: magnitude}}
+    """
+
+    def score(self, bundle: Bundle, groups: Sequence[Group], context: Context) -> list[Float[Tensor, "unit"]]:
+        return [_squares(bundle, group) for group in groups]
+
+
+def _squares(bundle: Bundle, group: Group) -> Float[Tensor, "unit"]:
+    import torch
+
+    total = torch.zeros(group.units)
+    for part in group.slices:
+        linear = bundle.module.get_submodule(part.module)
+        weight = linear.weight.detach().cpu() if part.side == "rows" else linear.weight.detach().cpu().T
+        total += weight.square().sum(dim=1).view(group.units, part.span).sum(dim=1)
+        if part.side == "rows" and linear.bias is not None:
+            total += linear.bias.detach().cpu().square().view(group.units, part.span).sum(dim=1)
+    return total

@@ -1,0 +1,71 @@
+"""Taylor: a unit is worth what the loss would change, to first order, if it were gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from compress.errors import DataError
+from compress.feed import feed, placed
+from compress.stage import Context, Settings
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from compress.anatomy import Group
+    from compress.bundle import Bundle
+
+
+class Taylor(Settings):
+    """The mean over examples of |dL/dm|, where m is a mask variable on the unit's output, at m = 1.
+
+    Michel et al. 2019, "Are Sixteen Heads Really Better than One?", section 4.1, there for heads; the same variable
+    serves FFN channels. Labels are those of the calibration examples.
+
+    Recipe:
+        - prune: {target: {encoder_parameters: 0.7}, criterion: {use: taylor, batch: 16}}
+    """
+
+    batch: int = Field(default=16, ge=1, description="examples at a time")
+
+    def score(self, bundle: Bundle, groups: Sequence[Group], context: Context) -> list[Float[Tensor, "unit"]]:
+        import torch
+
+        if context.calibration.labels is None or not len(context.calibration):
+            raise DataError("criterion taylor: needs labelled calibration examples; the recipe's calibration has none")
+        model = placed(bundle.module, context.device)
+        totals = [torch.zeros(group.units, dtype=torch.float64) for group in groups]
+        inputs: dict[str, Tensor] = {}
+        hooks = [_catch_input(model, group, inputs) for group in groups]
+        try:
+            for batch in feed(context.calibration, bundle, context.device, size=self.batch):
+                logits = model(**batch.inputs).logits
+                # Summed, not averaged: an example's gradient must not depend on its batch.
+                loss = bundle.task.loss(logits, batch.truth) * len(logits)
+                caught = [inputs[group.name] for group in groups]
+                gradients = torch.autograd.grad(loss, caught)
+                for index, (value, gradient) in enumerate(zip(caught, gradients, strict=True)):
+                    moved = _mask_gradients(value * gradient, groups[index])
+                    totals[index] += moved.abs().sum(dim=0).double().cpu()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [(total / len(context.calibration)).float() for total in totals]
+
+
+def _catch_input(model: PreTrainedModel, group: Group, inputs: dict[str, Tensor]) -> Any:
+    """Keep what the group's reader is given at each forward pass: the units' outputs, side by side."""
+
+    def keep(_module: object, args: tuple[Tensor, ...]) -> None:
+        inputs[group.name] = args[0]
+
+    return model.get_submodule(group.readers[0].module).register_forward_pre_hook(keep)
+
+
+def _mask_gradients(product: Float[Tensor, "batch tokens width"], group: Group) -> Float[Tensor, "batch unit"]:
+    """d loss / d mask of each unit on each example: the sum of output times gradient over tokens and the unit."""
+    return product.sum(dim=1).view(len(product), group.units, -1).sum(dim=-1)

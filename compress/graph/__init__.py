@@ -1,0 +1,1 @@
+"""The ONNX side: build a graph, look into it, quantize it, verify it."""

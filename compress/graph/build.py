@@ -1,0 +1,97 @@
+"""Write a torch model as an ONNX graph, with attention as one node a layer or spelled out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from compress.bundle import Bundle, OnnxGraph
+from compress.errors import ExportError
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+AttentionForm = Literal["fused", "plain"]
+
+# Opset 23 is the first with the standard Attention operator, which torch's exporter then writes for sdpa. It carries
+# no head count of its own, so layers with different head counts stay right; onnxruntime's own fusion pass writes the
+# config's count into every layer and is silently wrong there.
+OPSETS: dict[AttentionForm, int] = {"fused": 23, "plain": 20}
+
+# A protobuf file ends at 2 GB; the rest of the graph needs some room.
+LARGEST_SINGLE_FILE = 1_800_000_000
+
+
+def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> OnnxGraph:
+    """Export the bundle's torch model to `path`: float32, any batch and length, no path or stack trace inside.
+
+    Raises:
+        ExportError: torch's exporter can't express the model; the message holds its reason.
+    """
+    import torch
+
+    example = torch.ones(2, 8, dtype=torch.long)
+    inputs = {name: example.clone() for name in bundle.tokenizer.model_input_names}
+    axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
+    model = bundle.module.eval()
+    model.set_attn_implementation("sdpa")
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                model,
+                (),
+                kwargs=inputs,
+                input_names=list(inputs),
+                output_names=list(bundle.task.outputs),
+                dynamic_shapes=axes,
+                opset_version=OPSETS[attention],
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as fault:
+            reason = str(fault).strip().splitlines()[0]
+            raise ExportError(f"export: torch can't write {type(model).__name__} as ONNX: {reason}") from fault
+    assert program is not None, "the dynamo exporter returns a program"
+    _write(program.model, path)
+    return OnnxGraph(path)
+
+
+def _write(model: onnx_ir.Model, path: Path) -> None:
+    import onnx_ir
+
+    _strip(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    onnx_ir.save(model, path, external_data=f"{path.name}.data" if weights > LARGEST_SINGLE_FILE else None)
+
+
+def _strip(model: onnx_ir.Model) -> None:
+    """Drop what the exporter notes about this machine: source paths, module names and stack traces."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.doc_string = None
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for output in node.outputs:
+            output.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes on operators of absent libraries off the terminal; its errors still come through."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

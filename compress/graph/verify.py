@@ -1,0 +1,132 @@
+"""Verify a graph: fusion, parity with torch on every kind of padding, and the number of quantized operators.
+
+Each check gives a `Finding`, a counted or measured value against a limit with what a reader needs to act on it. The
+stages hand findings to the runner as gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.bundle import Bundle, OnnxGraph
+from compress.feed import placed
+from compress.graph.build import AttentionForm
+from compress.graph.inspect import attention_nodes, operators, products, read_proto
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+
+Inputs = dict[str, "Int[np.ndarray, 'batch tokens']"]
+
+# Float32 rounds differently in another order of summation: 1e-6 to 1e-5 of the logits' size is what a right graph
+# shows. A lost mask or a wrong head count shows 1e-2 and more.
+PARITY_LIMIT = 1e-4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. `passed` is the check's own verdict; `value` and `limit` are for the report."""
+
+    name: str
+    limit: float
+    value: float
+    passed: bool
+    detail: str
+
+
+def fusion(graph: OnnxGraph, heads: Sequence[int], form: AttentionForm) -> Finding:
+    """One attention node a layer, each with its layer's head count, and no Softmax left; or, in the plain form, one
+    Softmax a layer and no attention node.
+
+    Args:
+        heads: heads of each layer, from the anatomy.
+    """
+    proto = read_proto(graph.path)
+    nodes = attention_nodes(proto)
+    softmaxes = operators(proto)["Softmax"]
+    layers = len(heads)
+    if form == "plain":
+        passed = softmaxes == layers and not nodes
+        detail = f"{softmaxes} Softmax and {len(nodes)} attention nodes; wanted {layers} and 0"
+        return Finding("fusion", layers, softmaxes, passed, detail)
+    counted = [node.heads for node in nodes]
+    passed = counted == list(heads) and softmaxes == 0
+    detail = f"{len(nodes)} attention nodes with heads {counted}, {softmaxes} Softmax; wanted heads {list(heads)}, 0"
+    if not passed:
+        detail += "; `attention: plain` exports without fusion"
+    return Finding("fusion", layers, len(nodes), passed, detail)
+
+
+def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int) -> Finding:
+    """The largest difference of the graph's output from torch's, relative to the largest output, on random tokens:
+    right-padded, left-padded and holed masks, batch 1 and more, lengths from 1 to the longest."""
+    import torch
+
+    from compress.runtimes.onnxruntime import open_session
+
+    session = open_session(graph, device="cpu", threads=None)
+    model = placed(bundle.module, torch.device("cpu")).eval()
+    worst, place = 0.0, "nowhere"
+    for name, inputs in probes(bundle, seed=seed):
+        with torch.inference_mode():
+            wanted = model(**{key: torch.from_numpy(value) for key, value in inputs.items()}).logits.numpy()
+        difference = np.abs(session.outputs(inputs) - wanted).max() / max(1.0, float(np.abs(wanted).max()))
+        if not difference <= worst:  # NaN must win, and stay
+            worst, place = float(difference), name
+        if np.isnan(worst):
+            break
+    finite = bool(np.isfinite(worst))
+    return Finding(
+        "parity",
+        PARITY_LIMIT,
+        worst if finite else 1e30,
+        finite and worst <= PARITY_LIMIT,
+        f"largest relative difference from torch {worst:.2g}, on {place}"
+        + ("" if finite else "; an output is not finite"),
+    )
+
+
+def quantized(before: OnnxGraph, after: OnnxGraph) -> Finding:
+    """Every product with a constant weight and every table lookup of `before` is quantized in `after`."""
+    wanted, got = products(read_proto(before.path)), products(read_proto(after.path))
+    expected = _count(wanted.float_products, wanted.float_tables)
+    done = _count(got.quantized_products, got.quantized_tables)
+    left = [*got.float_products, *got.float_tables]
+    detail = f"{done} of {expected} products and lookups with constant weights are quantized"
+    if left:
+        detail += f"; left in float: {', '.join(left[:5])}"
+    return Finding("quantized_operators", expected, done, done == expected and not left, detail)
+
+
+def probes(bundle: Bundle, *, seed: int) -> Iterator[tuple[str, Inputs]]:
+    """Named inputs that a graph must be right on, whatever is padded where."""
+    generator = np.random.default_rng(seed)
+    longest = bundle.max_tokens
+    yield "1x1, no padding", _inputs(bundle, np.ones((1, 1), dtype=np.int64), generator)
+    yield f"1x{longest}, no padding", _inputs(bundle, np.ones((1, longest), dtype=np.int64), generator)
+    for batch, tokens in ((2, min(7, longest)), (5, min(33, longest))):
+        lengths = generator.integers(1, tokens + 1, size=(batch, 1))
+        right = (np.arange(tokens)[None] < lengths).astype(np.int64)
+        holed = (generator.random((batch, tokens)) < 0.6).astype(np.int64)
+        holed[:, 0] = 1  # a row with nothing to attend to has no right answer
+        for name, mask in (("right-padded", right), ("left-padded", right[:, ::-1].copy()), ("holed", holed)):
+            yield f"{batch}x{tokens}, {name}", _inputs(bundle, mask, generator)
+
+
+def _inputs(bundle: Bundle, mask: np.ndarray, generator: np.random.Generator) -> Inputs:
+    tokens = generator.integers(0, bundle.config["vocab_size"], size=mask.shape, dtype=np.int64)
+    padding = bundle.tokenizer.pad_token_id or 0
+    inputs: Inputs = {}
+    for name in bundle.tokenizer.model_input_names:
+        inputs[name] = np.zeros_like(mask)
+    inputs["input_ids"] = np.where(mask == 1, tokens, padding)
+    inputs["attention_mask"] = mask
+    return inputs
+
+
+def _count(*names: Sequence[str]) -> int:
+    return sum(len(some) for some in names)

@@ -1,0 +1,257 @@
+"""A recipe: what to compress, how, for what deployment, and what is promised. Read with every fault at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError
+
+from compress import catalog
+from compress.baselines import BASELINES
+from compress.choices import StageChoice, name_of
+from compress.data import DataSettings
+from compress.deploy import Deploy, Shape
+from compress.errors import RecipeError
+from compress.places import Document, Key, Place, read_value, read_yaml
+from compress.sources import SourceField
+from compress.stage import Form, Settings
+
+
+def _known(kind: str, names: Iterable[str]) -> AfterValidator:
+    """A validator that wants one of the names, and suggests."""
+
+    def check(value: str) -> str:
+        known = tuple(names)
+        if value not in known:
+            raise ValueError(f"no {kind} {value!r}; known: {', '.join(known)}{catalog.closest(value, known)}")
+        return value
+
+    return AfterValidator(check)
+
+
+TaskName = Annotated[str, _known("task", catalog.names("tasks"))]
+MetricName = Annotated[str, _known("metric", catalog.names("metrics"))]
+BaselineName = Annotated[str, _known("baseline", BASELINES)]
+Bound = Annotated[float | None, Field(gt=0.5, lt=1, description="judge the worse end of this interval instead")]
+
+
+class ModelSettings(Settings):
+    """The model that goes in."""
+
+    task: TaskName = Field(description="what the model is for")
+    source: SourceField = Field(description="path, hub: or pip: source; a list is tried in order")
+
+
+class Measure(Settings):
+    """What is measured besides the stages: the strong, ordinary ways to run the reference."""
+
+    baselines: tuple[BaselineName, ...] = Field(("torch-fp32", "torch-dynamic-int8", "onnx-fp32"), min_length=1)
+    metrics: tuple[MetricName, ...] = Field((), description="left empty: the task's own")
+
+
+class QualityGate(Settings):
+    """The most quality that may be lost on the test split, in the metric's units."""
+
+    metric: MetricName
+    drop: float = Field(gt=0)
+    bound: Bound = None
+
+
+class SpeedGate(Settings):
+    """The least speed-up over a baseline at a shape."""
+
+    baseline: BaselineName
+    shape: Shape
+    ratio: float = Field(gt=0)
+    bound: Bound = None
+
+
+class SizeGate(Settings):
+    """The least compression of a baseline's weight files."""
+
+    baseline: BaselineName
+    ratio: float = Field(gt=0)
+
+
+class Gates(Settings):
+    """What the recipe promises; a broken promise ends the run with exit code 3, everything kept."""
+
+    max_quality_drop: QualityGate | None = None
+    min_speedup: SpeedGate | None = None
+    min_compression: SizeGate | None = None
+
+
+class Recipe(Settings):
+    """Everything that a run does, as data."""
+
+    version: Literal[1]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run's folder")
+    seed: int = Field(13, ge=0, lt=2**31)
+    model: ModelSettings
+    data: DataSettings
+    prepare: tuple[StageChoice, ...] = ()
+    deploy: Deploy = Deploy()
+    stages: tuple[StageChoice, ...] = Field(min_length=1)
+    measure: Measure = Measure()
+    gates: Gates = Gates()
+    report: tuple[Literal["html", "markdown"], ...] = ("html", "markdown")
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as plain values, every default spelled out; reading it back gives an equal recipe."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, and where."""
+
+    path: tuple[Key, ...]
+    message: str
+
+
+def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, with `changes` of the form PATH=VALUE made first.
+
+    Raises:
+        RecipeError: one line for every fault: file, line, column, what came, what was wanted.
+    """
+    document = read_yaml(file)
+    if not isinstance(document.values, dict):
+        raise RecipeError(
+            f"{file}:1:1: wanted a mapping with keys such as version, name, model; got {document.values!r}"
+        )
+    values = with_changes(document.values, changes)
+    faults: list[Fault] = []
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as fault:
+        faults += [_restated(error) for error in fault.errors(include_url=False)]
+    faults += _chain_faults(values)
+    if recipe is not None:
+        faults += _gate_faults(recipe)
+    if faults or recipe is None:
+        raise RecipeError(_listing(file, document, faults))
+    return recipe
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """A resolved recipe as YAML, keys in the order of the schema."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120)
+
+
+def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy with each PATH=VALUE put in place; list items go by number, or a stage by its name.
+
+    Raises:
+        RecipeError: not of that form, or the path leads nowhere.
+    """
+    changed = copy.deepcopy(values)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"--set {change}: wanted PATH=VALUE, as stages.0.distill.epochs=3")
+        *outer, last = path.split(".")
+        try:
+            here: Any = changed
+            for key in outer:
+                position = _index(here, key)
+                here = here[position][key] if isinstance(here, list) and not key.isdigit() else here[position]
+            here[_index(here, last)] = read_value(text)
+        except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError):
+            raise RecipeError(f"--set {change}: the recipe has no place {path!r}") from None
+    return changed
+
+
+def _index(here: Any, key: str) -> Any:
+    """`key` as it indexes `here`: a number, or a stage's name, in a list; else itself."""
+    if not isinstance(here, list):
+        return key
+    if key.isdigit():
+        return int(key)
+    [position] = [index for index, item in enumerate(here) if isinstance(item, dict) and key in item]
+    return position
+
+
+def _restated(error: Any) -> Fault:
+    """A pydantic error in our words: what came is added where that is short."""
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return Fault(error["loc"], f"the key {error['loc'][-1]!r} is missing")
+    if isinstance(error["input"], str | int | float | bool) and repr(error["input"]) not in message:
+        message = f"{message[0].lower()}{message[1:]}, got {error['input']!r}"
+    return Fault(error["loc"], message)
+
+
+def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
+    """Stages whose input is not what the stage before leaves; looked for even where settings are faulty."""
+    known = catalog.names("stages")
+    for section in ("prepare", "stages"):
+        form = Form.TORCH
+        listed = values.get(section)
+        for index, entry in enumerate(listed if isinstance(listed, list) else []):
+            name = next(iter(entry), None) if isinstance(entry, dict) else entry
+            if name not in known:
+                continue
+            stage = catalog.load("stages", str(name))
+            if section == "prepare" and stage.produces is not Form.TORCH:
+                yield Fault((section, index), f"{name} under `prepare`: the reference has to stay a torch model")
+            elif stage.consumes is not form:
+                yield Fault((section, index), _why_not(str(name), stage.consumes))
+            form = stage.produces
+
+
+def _why_not(name: str, wants: Form) -> str:
+    if wants is Form.ONNX:
+        return (
+            f"{name} works on an exported graph, and what reaches it here is a torch model: put `export` before it. "
+            "onnxruntime's integer kernels are what will run, and a torch model quantized first can't be exported"
+        )
+    return f"{name} works on a torch model, and what reaches it here is an ONNX graph: put it before `export`"
+
+
+def _gate_faults(recipe: Recipe) -> Iterator[Fault]:
+    """Gates on what is not measured."""
+    gates, measured = recipe.gates, recipe.measure
+    for name in ("min_speedup", "min_compression"):
+        gate = getattr(gates, name)
+        if gate and gate.baseline not in measured.baselines:
+            listed = ", ".join(measured.baselines)
+            yield Fault(("gates", name, "baseline"), f"{gate.baseline!r} is not among measure.baselines ({listed})")
+    if gates.min_speedup and gates.min_speedup.shape not in recipe.deploy.shapes:
+        listed = ", ".join(str(shape) for shape in recipe.deploy.shapes)
+        yield Fault(
+            ("gates", "min_speedup", "shape"), f"{gates.min_speedup.shape} is not among deploy.shapes ({listed})"
+        )
+    if gates.max_quality_drop and measured.metrics and gates.max_quality_drop.metric not in measured.metrics:
+        listed = ", ".join(measured.metrics)
+        wanted = gates.max_quality_drop.metric
+        yield Fault(("gates", "max_quality_drop", "metric"), f"{wanted!r} is not among measure.metrics ({listed})")
+
+
+def _listing(file: Path, document: Document, faults: Sequence[Fault]) -> str:
+    """Every fault on a line of its own, in the order of the file."""
+    placed: list[tuple[Place, str]] = []
+    for fault in faults:
+        found, place = document.place(fault.path)
+        name = ".".join(str(key) for key in found) or "recipe"
+        placed.append((place, f"{name}: {fault.message}"))
+    placed.sort(key=lambda item: (item[0].line, item[0].column))
+    lines = [f"{file}:{place}: {text}" for place, text in dict.fromkeys(placed)]
+    return "\n".join(lines)
+
+
+def stage_name(position: int, stage: Any, *, prepare: bool = False) -> str:
+    """How run folders and reports call a stage: `01-distill`, or `p1-finetune` where it prepares the reference.
+
+    >>> from compress.stages.quantize import Quantize
+    >>> stage_name(4, Quantize())
+    '04-quantize'
+    """
+    name = name_of("stages", stage)
+    return f"p{position}-{name}" if prepare else f"{position:02d}-{name}"

@@ -1,0 +1,105 @@
+"""Repair without training: re-solve what reads a cut group, so that its outputs come back as near as they can."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from compress.feed import feed, placed
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+    from compress.anatomy import Group
+    from compress.bundle import Bundle
+    from compress.stage import Context
+
+# Relative to the mean of the Gram matrix's diagonal: enough to solve where calibration leaves a direction unseen,
+# too little to pull a weight that the data speaks about.
+RIDGE = 1e-5
+
+
+def least_squares(
+    whole: Bundle, cut: Bundle, groups: Sequence[Group], context: Context, *, batch: int = 32
+) -> PreTrainedModel:
+    """A copy of the cut model whose readers are re-solved by least squares on the calibration texts.
+
+    For each group that lost units, from the first layer to the last, weight and bias of its reader minimise
+    ||X W^T + b - Y||^2 + ridge ||W - W_cut||^2, where X are the reader's inputs in the cut model as repaired so far
+    and Y its outputs in the whole model, one row a token: later layers so make up for what earlier ones lost. The
+    closed form is that of reconstruction after channel pruning (He et al. 2017, "Channel Pruning for Accelerating
+    Very Deep Neural Networks", section 3.1), layer by layer; no gradients are used.
+    """
+    import torch
+
+    repaired = copy.deepcopy(cut.module).to(context.device)
+    original = placed(whole.module, context.device)
+    readers = [group.readers[0].module for group in groups]
+    with torch.no_grad():
+        for done, path in enumerate(readers):
+            context.progress(done / len(readers), f"repair {path}")
+            linear = repaired.get_submodule(path)
+            if linear.weight.shape == original.get_submodule(path).weight.shape:
+                continue  # nothing was cut here
+            gram, cross = _moments(original, repaired, path, whole, context, batch)
+            _solve_into(linear, gram, cross)
+    return repaired.cpu()
+
+
+def _moments(
+    original: PreTrainedModel, repaired: PreTrainedModel, path: str, bundle: Bundle, context: Context, batch: int
+) -> tuple[Float[Tensor, "in+1 in+1"], Float[Tensor, "in+1 out"]]:
+    """X^T X and X^T Y over all real calibration tokens, X with a column of ones for the bias."""
+    import torch
+
+    linear = repaired.get_submodule(path)
+    width = linear.in_features + 1
+    gram = torch.zeros(width, width, dtype=torch.float64, device=context.device)
+    cross = torch.zeros(width, linear.out_features, dtype=torch.float64, device=context.device)
+    for tokens in feed(context.calibration, bundle, context.device, size=batch):
+        outputs = _seen_at(original, path, lambda _inputs, output: output, tokens.inputs)[tokens.real].double()
+        inputs = _seen_at(repaired, path, lambda inputs, _output: inputs, tokens.inputs)[tokens.real].double()
+        inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+        gram += inputs.T @ inputs
+        cross += inputs.T @ outputs
+    return gram, cross
+
+
+def _solve_into(linear: nn.Linear, gram: Tensor, cross: Tensor) -> None:
+    """Solve the ridge problem around the present weights and write the solution into `linear`."""
+    import torch
+
+    present = torch.cat([linear.weight, linear.bias[:, None]], dim=1).T.double()
+    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    change = torch.linalg.solve(gram + ridge, cross - gram @ present)
+    solved = (present + change).T.to(linear.weight.dtype)
+    linear.weight.copy_(solved[:, :-1])
+    linear.bias.copy_(solved[:, -1])
+
+
+class _Seen(Exception):
+    """Ends a forward pass as soon as the layer that was waited for has run: the rest would be thrown away."""
+
+
+def _seen_at(
+    model: PreTrainedModel, path: str, choose: Callable[[Tensor, Tensor], Tensor], inputs: dict[str, torch.Tensor]
+) -> Float[Tensor, "batch tokens width"]:
+    """The input or output of one linear layer during a forward pass."""
+    seen: list[Tensor] = []
+
+    def stop(_module: object, args: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append(choose(args[0], output))
+        raise _Seen
+
+    hook = model.get_submodule(path).register_forward_hook(stop)
+    try:
+        model(**inputs)
+    except _Seen:
+        pass
+    finally:
+        hook.remove()
+    return seen[0]

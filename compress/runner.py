@@ -1,0 +1,197 @@
+"""Run a recipe: fetch, prepare, compress; every finished stage is kept in the store and never done twice."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.bundle import Bundle, OnnxGraph, load, save, source_bundle
+from compress.data import Splits, load_data
+from compress.lineage import Lineage, Step, digest_of
+from compress.provenance import code_digest, versions
+from compress.recipe import Recipe, stage_name
+from compress.sources import Found, Sources
+from compress.stage import Context, Settings, Stage
+from compress.store import Store
+from compress.task import task_of
+
+if TYPE_CHECKING:
+    import torch
+
+RECORD = "record.json"
+
+Progress = Callable[[str, float, str], None]
+"""Told (stage, fraction done, what is going on)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one stage left: a folder in the store that holds the bundle, and a record of how it came about."""
+
+    name: str
+    folder: Path
+    step: Step
+    curves: Mapping[str, Any]
+    gates: tuple[Mapping[str, Any], ...]
+    reused: bool
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """Read from the store at first use; a fresh and a reused outcome so give the very same model."""
+        return load(self.folder)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A recipe's models: the reference, and each stage's outcome in order."""
+
+    source: Found
+    splits: Splits
+    reference: Bundle
+    prepared: tuple[Outcome, ...]
+    stages: tuple[Outcome, ...]
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return (*self.prepared, *self.stages)
+
+
+@dataclass
+class Runner:
+    """Runs recipes on one device, with one store."""
+
+    recipe: Recipe
+    sources: Sources
+    store: Store
+    device: str
+    fresh: bool = False
+    progress: Progress = field(default=lambda *_told: None)
+
+    def execute(self) -> Executed:
+        """Every stage done, or found done.
+
+        Raises:
+            CompressError: the class says whose fault it is; finished stages stay in the store.
+        """
+        self.progress("sources", 0.0, "fetch the model")
+        source = self.sources.fetch(self.recipe.model.source)
+        self.progress("sources", 0.5, "read the data")
+        splits = load_data(self.recipe.data, self.sources)
+        task = task_of(self.recipe.model.task)
+        start = source_bundle(source.path, task, splits.label_names, Lineage(source.source, source.digest))
+        self.progress("sources", 1.0, f"{len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test")
+
+        reference, prepared = start, list[Outcome]()
+        for position, stage in enumerate(self.recipe.prepare, start=1):
+            name = stage_name(position, stage, prepare=True)
+            prepared.append(self._outcome(name, stage, reference, splits, reference=None))
+            reference = prepared[-1].bundle
+        bundle, stages = reference, list[Outcome]()
+        for position, stage in enumerate(self.recipe.stages, start=1):
+            stages.append(self._outcome(stage_name(position, stage), stage, bundle, splits, reference=reference))
+            bundle = stages[-1].bundle
+        return Executed(source, splits, reference, tuple(prepared), tuple(stages))
+
+    def _outcome(self, name: str, stage: Stage, bundle: Bundle, splits: Splits, *, reference: Bundle | None) -> Outcome:
+        key = self._key(stage, bundle, splits, reference)
+        folder = None if self.fresh else self.store.find(key)
+        reused = folder is not None
+        if folder is None:
+            self.progress(name, 0.0, "")
+            with self.store.making(key) as draft:
+                self._make(name, stage, bundle, splits, reference, draft)
+            folder = self.store.find(key)
+            assert folder is not None, "what was just made is there and whole"
+        self.progress(name, 1.0, "done before" if reused else "done")
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return Outcome(
+            name, folder, replace(Step(**record["step"]), name=name), record["curves"], tuple(record["gates"]), reused
+        )
+
+    def _make(
+        self, name: str, stage: Stage, bundle: Bundle, splits: Splits, reference: Bundle | None, draft: Path
+    ) -> None:
+        """Apply one stage and write bundle and record into `draft`."""
+        curves: dict[str, Any] = {}
+        gates: list[dict[str, Any]] = []
+        with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
+            context = Context(
+                train=splits.train,
+                dev=splits.dev,
+                calibration=splits.calibration,
+                deploy=self.recipe.deploy,
+                device=_torch_device(self.device, self.recipe.deploy.thread_count),
+                seed=self.recipe.seed,
+                scratch=Path(scratch),
+                reference=reference,
+                record=curves.__setitem__,
+                check=lambda **gate: gates.append(gate),
+                progress=lambda fraction, message: self.progress(name, fraction, message),
+            )
+            after = stage.apply(bundle, context)
+            step = Step(
+                name=name,
+                stage=name.split("-", 1)[1],
+                settings=_settings(stage),
+                seed=self.recipe.seed,
+                before=sizes(bundle),
+                after=sizes(after),
+                digest_before=bundle.digest,
+                digest_after=after.digest,
+            )
+            save(replace(after, lineage=bundle.lineage.then(step)), draft)
+        record = {"step": asdict(step), "curves": curves, "gates": gates}
+        (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def _key(self, stage: Stage, bundle: Bundle, splits: Splits, reference: Bundle | None) -> str:
+        """Everything that can change the stage's outcome."""
+        return digest_of(
+            {
+                "stage": type(stage).__module__,
+                "settings": _settings(stage),
+                "input": bundle.digest,
+                "lineage": bundle.lineage.as_json(),
+                "reference": reference.digest if reference else None,
+                "data": [splits.train.digest, splits.dev.digest, splits.calibration.digest],
+                "deploy": self.recipe.deploy.model_dump(mode="json"),
+                "device": self.device,
+                "seed": self.recipe.seed,
+                "code": [code_digest(type(stage).__module__), code_digest("compress.runner"), _criterion_code(stage)],
+                "versions": versions(),
+            }
+        )
+
+
+def sizes(bundle: Bundle) -> dict[str, float]:
+    """What a lineage step notes of a bundle's size."""
+    anatomy = bundle.anatomy
+    noted = {"parameters": float(anatomy.parameters), "encoder_parameters": float(anatomy.encoder_parameters)}
+    if isinstance(bundle.model, OnnxGraph):
+        noted["bytes"] = float(sum(file.stat().st_size for file in bundle.model.files))
+    else:
+        unique = {id(parameter): parameter for parameter in bundle.model.parameters()}
+        noted["bytes"] = float(sum(p.numel() * p.element_size() for p in unique.values()))
+    return noted
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    assert isinstance(stage, Settings), "stages are settings objects"
+    return stage.model_dump(mode="json")
+
+
+def _criterion_code(stage: Stage) -> str | None:
+    """A criterion is found by name, so the stage's own imports do not reach its file."""
+    criterion = getattr(stage, "criterion", None)
+    return code_digest(type(criterion).__module__) if criterion is not None else None
+
+
+def _torch_device(name: str, threads: int) -> torch.device:
+    import torch
+
+    torch.set_num_threads(threads)
+    return torch.device(name)

@@ -1,0 +1,27 @@
+"""torch, eager, float16."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, ClassVar
+
+from compress.runtimes.torch_session import TorchSession
+from compress.stage import Form
+
+if TYPE_CHECKING:
+    from compress.bundle import Bundle
+
+
+class TorchFp16:
+    """Eager float16: weights and activations, on a GPU."""
+
+    form: ClassVar[Form] = Form.TORCH
+
+    def obstacle(self, device: str) -> str | None:
+        return None if device == "cuda" else "float16 has no fast CPU kernels; torch-bf16 is the half precision there"
+
+    def open(self, bundle: Bundle, *, device: str, threads: int) -> TorchSession:
+        import torch
+
+        model = copy.deepcopy(bundle.module).to(device, torch.float16)
+        return TorchSession(model, device=device, threads=threads)

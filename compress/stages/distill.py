@@ -1,0 +1,146 @@
+"""Distil the reference into a student made from some of the model's layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from compress.errors import DataError, ModelError
+from compress.feed import TensorBatch, placed
+from compress.losses import hidden_states, soft_labels
+from compress.stage import Context, Form, Settings
+from compress.surgery import keep_layers
+from compress.training import Training, train
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from compress.anatomy import Anatomy
+    from compress.bundle import Bundle
+
+
+class Student(Settings):
+    """Which layers of the incoming model the student starts from."""
+
+    layers: int | tuple[int, ...] = Field(
+        description="a count, spread evenly from first to last; or the layers, from 0"
+    )
+
+    def chosen(self, count: int) -> tuple[int, ...]:
+        """The layers kept of a model that has `count`."""
+        return spread(count, self.layers) if isinstance(self.layers, int) else self.layers
+
+
+class LogitsLoss(Settings):
+    """Soft labels (Hinton et al. 2015)."""
+
+    weight: float = Field(1.0, gt=0)
+    temperature: float = Field(2.0, gt=0)
+
+
+class HiddenLoss(Settings):
+    """Layer outputs (Jiao et al. 2020)."""
+
+    weight: float = Field(0.5, gt=0)
+
+
+class LabelsLoss(Settings):
+    """The true labels."""
+
+    weight: float = Field(0.3, gt=0)
+
+
+class Losses(Settings):
+    """The terms of the loss; one that is left out counts for nothing."""
+
+    logits: LogitsLoss | None = None
+    hidden: HiddenLoss | None = None
+    labels: LabelsLoss | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Losses:
+        if self.logits is None and self.hidden is None and self.labels is None:
+            raise ValueError("wanted at least one of logits, hidden, labels")
+        return self
+
+
+class Distill(Training):
+    """Teach a smaller model what the reference knows.
+
+    Without `student` the incoming model itself is taught: recovery after a cut.
+
+    Recipe:
+        - distill: {student: {layers: 2}, epochs: 1, learning_rate: 1.0e-3, batch: 8}
+    """
+
+    consumes: ClassVar[Form] = Form.TORCH
+    produces: ClassVar[Form] = Form.TORCH
+
+    learning_rate: float = Field(2e-4, gt=0, description="at the schedule's peak")
+    student: Student | None = Field(None, description="left out: the incoming model, with all its layers")
+    losses: Losses = Losses(logits=LogitsLoss(), hidden=HiddenLoss())
+
+    def apply(self, bundle: Bundle, context: Context) -> Bundle:
+        if context.reference is None:
+            raise ModelError("distill: there is no teacher yet; distill belongs under `stages`, after `prepare`")
+        if self.losses.labels is not None and context.train.labels is None:
+            raise DataError("distill: losses.labels needs labels; the training split has none")
+        count = bundle.anatomy.layers
+        if self.student is not None:
+            bundle = bundle.with_model(keep_layers(bundle.module, bundle.family, self.student.chosen(count)))
+        # A student made of chosen teacher layers learns from just those; any other is paired by depth.
+        depth = context.reference.anatomy.layers
+        twins = self.student.chosen(count) if self.student and count == depth else spread(depth, bundle.anatomy.layers)
+        teacher = placed(context.reference.module, context.device)
+
+        def loss_of(model: PreTrainedModel, batch: TensorBatch) -> Tensor:
+            return self._loss(model, teacher, twins, batch, bundle)
+
+        return train(bundle, loss_of, self, context)
+
+    def predict(self, anatomy: Anatomy) -> Anatomy:
+        """The anatomy that the stage will leave."""
+        return anatomy if self.student is None else anatomy.with_layers(self.student.chosen(anatomy.layers))
+
+    def _loss(
+        self,
+        model: PreTrainedModel,
+        teacher: PreTrainedModel,
+        twins: tuple[int, ...],
+        batch: TensorBatch,
+        bundle: Bundle,
+    ) -> Tensor:
+        import torch
+
+        layered: dict[str, Any] = {"output_hidden_states": self.losses.hidden is not None}
+        with torch.no_grad():
+            wanted = teacher(**batch.inputs, **layered)
+        got = model(**batch.inputs, **layered)
+        loss = torch.zeros((), device=got.logits.device)
+        if (soft := self.losses.logits) is not None:
+            loss = loss + soft.weight * soft_labels(got.logits, wanted.logits, temperature=soft.temperature)
+        if self.losses.hidden is not None:
+            # hidden_states[0] is the embeddings' output; layer i's is at i + 1.
+            pairs = [wanted.hidden_states[layer + 1] for layer in twins]
+            loss = loss + self.losses.hidden.weight * hidden_states(got.hidden_states[1:], pairs, batch.real)
+        if self.losses.labels is not None:
+            loss = loss + self.losses.labels.weight * bundle.task.loss(got.logits, batch.truth)
+        return loss
+
+
+def spread(count: int, wanted: int) -> tuple[int, ...]:
+    """`wanted` of `count` layers, evenly spread; the last is always kept, and the first where more than one is.
+
+    Raises:
+        ModelError: more layers are wanted than there are, or none.
+
+    >>> spread(6, 3), spread(6, 6), spread(12, 1)
+    ((0, 2, 5), (0, 1, 2, 3, 4, 5), (11,))
+    """
+    if not 0 < wanted <= count:
+        raise ModelError(f"distill: {wanted} layers wanted of a model with {count}")
+    if wanted == 1:
+        return (count - 1,)
+    return tuple(round(index * (count - 1) / (wanted - 1)) for index in range(wanted))

@@ -1,0 +1,72 @@
+"""Export a torch model to ONNX, prove that the file says the same, and that its attention is fused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from compress.bundle import Bundle
+from compress.data import fixed_batch
+from compress.graph.build import OPSETS, AttentionForm, build_graph
+from compress.graph.quantize import dynamic_int8
+from compress.graph.verify import fusion, parity
+from compress.stage import Context, Form, Settings
+
+if TYPE_CHECKING:
+    from compress.anatomy import Anatomy
+
+
+class Export(Settings):
+    """Write the model as ONNX and gate it on fusion and parity.
+
+    `fastest` builds both forms and keeps the one with the lower geometric mean of median times at the deployment's
+    shapes, in the precision that will be deployed.
+
+    Recipe:
+        - export: {attention: fused}
+    """
+
+    consumes: ClassVar[Form] = Form.TORCH
+    produces: ClassVar[Form] = Form.ONNX
+
+    attention: Literal["fused", "plain", "fastest"] = Field("fused", description="one node a layer, or spelled out")
+
+    def apply(self, bundle: Bundle, context: Context) -> Bundle:
+        form = self._fastest(bundle, context) if self.attention == "fastest" else self.attention
+        context.progress(0.1, f"export, {form} attention")
+        graph = build_graph(bundle, context.scratch / "model.onnx", attention=form)
+        context.progress(0.7, "check fusion and parity")
+        heads = [group.units for group in bundle.anatomy.of_axis("heads")]
+        for finding in (fusion(graph, heads, form), parity(bundle, graph, seed=context.seed)):
+            context.check(**vars(finding))
+        return replace(bundle, model=graph)
+
+    def predict(self, anatomy: Anatomy) -> Anatomy:
+        """Exporting changes no shapes."""
+        return anatomy
+
+    def _fastest(self, bundle: Bundle, context: Context) -> AttentionForm:
+        from compress.runtimes.onnxruntime import open_session
+        from compress.runtimes.timing import time_interleaved
+
+        deploy = context.deploy
+        sessions = {}
+        for form in OPSETS:
+            graph = build_graph(bundle, context.scratch / "tried" / form / "model.onnx", attention=form)
+            if deploy.precision == "int8":
+                graph = dynamic_int8(graph, graph.path.with_name("model_int8.onnx"))
+            sessions[form] = open_session(graph, device=context.device.type, threads=deploy.thread_count)
+        medians: dict[AttentionForm, list[float]] = {form: [] for form in OPSETS}
+        for shape in deploy.shapes:
+            inputs = fixed_batch(bundle.tokenizer, context.calibration.texts, shape.batch, shape.tokens)
+            calls = {str(form): session.bind(inputs) for form, session in sessions.items()}
+            times = time_interleaved(calls, seed=context.seed, rounds=5)
+            for form in OPSETS:
+                medians[form].append(float(np.median(np.concatenate(times[form]))))
+        means = {form: math.exp(float(np.mean(np.log(values)))) for form, values in medians.items()}
+        context.record("attention_forms", [{"form": form, "latency_ms": mean} for form, mean in means.items()])
+        return min(means, key=lambda form: means[form])

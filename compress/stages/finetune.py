@@ -1,0 +1,41 @@
+"""Fine-tune a model on the training split's labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from compress.errors import DataError
+from compress.feed import TensorBatch
+from compress.stage import Context, Form
+from compress.training import Training, train
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from compress.anatomy import Anatomy
+    from compress.bundle import Bundle
+
+
+class Finetune(Training):
+    """Train on the true labels; dev picks the epoch that is kept.
+
+    Recipe:
+        - finetune: {epochs: 1, learning_rate: 1.0e-3, batch: 8}
+    """
+
+    consumes: ClassVar[Form] = Form.TORCH
+    produces: ClassVar[Form] = Form.TORCH
+
+    def apply(self, bundle: Bundle, context: Context) -> Bundle:
+        if context.train.labels is None:
+            raise DataError("finetune: the training split has no labels; give its table a `label`")
+
+        def loss_of(model: PreTrainedModel, batch: TensorBatch) -> Tensor:
+            return bundle.task.loss(model(**batch.inputs).logits, batch.truth)
+
+        return train(bundle, loss_of, self, context)
+
+    def predict(self, anatomy: Anatomy) -> Anatomy:
+        """Training changes no shapes."""
+        return anatomy

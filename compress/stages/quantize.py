@@ -1,0 +1,41 @@
+"""Quantize an exported graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from compress.graph.quantize import dynamic_int8
+from compress.graph.verify import quantized
+from compress.stage import Context, Form, Settings
+
+if TYPE_CHECKING:
+    from compress.anatomy import Anatomy
+    from compress.bundle import Bundle
+
+
+class Quantize(Settings):
+    """Store weights as int8, one scale a channel, embeddings included; activations are quantized as they come.
+
+    It follows `export`, because onnxruntime's integer kernels are what will run: a torch model quantized first could
+    be neither exported nor fused.
+
+    Recipe:
+        - quantize: {method: dynamic_int8}
+    """
+
+    consumes: ClassVar[Form] = Form.ONNX
+    produces: ClassVar[Form] = Form.ONNX
+
+    method: Literal["dynamic_int8"] = Field("dynamic_int8", description="how weights and activations become integers")
+
+    def apply(self, bundle: Bundle, context: Context) -> Bundle:
+        graph = dynamic_int8(bundle.graph, context.scratch / "model_int8.onnx")
+        context.check(**vars(quantized(bundle.graph, graph)))
+        return replace(bundle, model=graph)
+
+    def predict(self, anatomy: Anatomy) -> Anatomy:
+        """Quantizing changes no shapes."""
+        return anatomy

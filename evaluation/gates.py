@@ -1,0 +1,41 @@
+"""Judge a run by what its recipe promises: measured value, or the worse end of an interval, against a limit."""
+
+from __future__ import annotations
+
+from compress.recipe import Gates
+from evaluation.measurement import Comparison, Gate, Run
+
+
+def judge(gates: Gates, run: Run, *, reference: str) -> list[Gate]:
+    """One `Gate` for each promise. One whose comparison was not measured fails: nothing shows that it was kept.
+
+    Args:
+        reference: the baseline that quality is measured against, the reference as its owner runs it.
+    """
+    judged = []
+    if (quality := gates.max_quality_drop) is not None:
+        row = run.compared("result", reference, "quality_drop", metric=quality.metric)
+        what = f"{quality.metric} against {reference}"
+        judged.append(_judged("max_quality_drop", quality.drop, row, bound=quality.bound, highest=True, what=what))
+    if (speed := gates.min_speedup) is not None:
+        row = run.compared("result", speed.baseline, "speedup", batch=speed.shape.batch, tokens=speed.shape.tokens)
+        what = f"at {speed.shape} against {speed.baseline}"
+        judged.append(_judged("min_speedup", speed.ratio, row, bound=speed.bound, highest=False, what=what))
+    if (size := gates.min_compression) is not None:
+        row = run.compared("result", size.baseline, "compression_ratio")
+        judged.append(
+            _judged("min_compression", size.ratio, row, bound=None, highest=False, what=f"against {size.baseline}")
+        )
+    return judged
+
+
+def _judged(name: str, limit: float, row: Comparison | None, *, bound: float | None, highest: bool, what: str) -> Gate:
+    """A gate from its comparison; `highest` says that the limit is the most that is allowed."""
+    if row is None:
+        missing = limit * 2 if highest else 0.0
+        return Gate(name=name, limit=limit, value=missing, passed=False, detail=f"{what}: not measured here")
+    worse_end = row.high if highest else row.low
+    value = worse_end if bound is not None and worse_end is not None else row.value
+    passed = value <= limit if highest else value >= limit
+    basis = "the worse end of the interval" if bound is not None else "the measured value"
+    return Gate(name=name, limit=limit, value=value, passed=passed, detail=f"{what}, by {basis}")

@@ -1,0 +1,161 @@
+"""What measuring said: `Measurement`, `Comparison`, `Gate`, and the `Run` that `run.json` holds.
+
+This file knows nothing of torch or of models, so that reports can be made anywhere. Readers ignore keys that they do
+not know; a format newer than ours is refused rather than half understood.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from compress.errors import DataError
+
+FORMAT = 1
+FILE_NAME = "run.json"
+
+Verdict = Literal["better", "worse", "tie"]
+
+
+class Record(BaseModel):
+    """A frozen row of `run.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Measurement(Record):
+    """One figure of one target. `low` and `high` bound its 95 % interval; both are None for what is counted, not
+    sampled (`parameters`, `bytes`, `flops`)."""
+
+    target: str
+    name: str
+    value: float
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None
+    higher_is_better: bool
+    conditions: dict[str, Any] = Field(default_factory=dict)
+
+
+class Comparison(Record):
+    """One target against one baseline, from samples taken side by side."""
+
+    target: str
+    baseline: str
+    name: Literal["speedup", "compression_ratio", "quality_drop", "agreement"]
+    value: float
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    count: int | None = None
+    verdict: Verdict | None = None
+    conditions: dict[str, Any] = Field(default_factory=dict)
+
+
+class Gate(Record):
+    """A promise and whether it was kept. `target` is what was judged, `detail` what a reader needs to act on it."""
+
+    name: str
+    limit: float
+    value: float
+    passed: bool
+    target: str = "result"
+    detail: str = ""
+
+
+class Target(Record):
+    """Something that was measured: a baseline, a stage's outcome, or the result."""
+
+    name: str
+    kind: Literal["baseline", "stage", "result"]
+    title: str
+    runtime: str
+    form: Literal["torch", "onnx"]
+    stage: str | None = None
+
+
+class Skipped(Record):
+    """A baseline that could not be measured here, and why."""
+
+    target: str
+    reason: str
+
+
+class Run(Record):
+    """Everything a run leaves behind in words and figures."""
+
+    format: int = FORMAT
+    name: str
+    key: str = ""
+    """Digest of everything that was measured and how; while it stays the same, so do the figures."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
+    lineage: list[dict[str, Any]] = Field(default_factory=list)
+    targets: list[Target] = Field(default_factory=list)
+    skipped: list[Skipped] = Field(default_factory=list)
+    measurements: list[Measurement] = Field(default_factory=list)
+    comparisons: list[Comparison] = Field(default_factory=list)
+    gates: list[Gate] = Field(default_factory=list)
+    series: dict[str, Any] = Field(default_factory=dict)
+    tables: dict[str, Any] = Field(default_factory=dict)
+
+    def measured(self, target: str, name: str, **conditions: Any) -> Measurement | None:
+        """The first measurement of `target` called `name` whose conditions contain the given ones."""
+        return next(
+            (m for m in self.measurements if (m.target, m.name) == (target, name) and _holds(m, conditions)), None
+        )
+
+    def compared(self, target: str, baseline: str, name: str, **conditions: Any) -> Comparison | None:
+        """The first comparison of `target` with `baseline` called `name` whose conditions contain the given ones."""
+        wanted = (target, baseline, name)
+        return next(
+            (c for c in self.comparisons if (c.target, c.baseline, c.name) == wanted and _holds(c, conditions)), None
+        )
+
+
+def _holds(record: Measurement | Comparison, conditions: dict[str, Any]) -> bool:
+    return all(record.conditions.get(key) == value for key, value in conditions.items())
+
+
+def read_run(path: Path) -> Run:
+    """The run that a `run.json`, or a folder with one, holds.
+
+    Raises:
+        DataError: there is no such file, it is not JSON, it is of a future format, or a field is missing or wrong.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{file}: no such file; wanted a run folder, or the run.json that `compress run` writes"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as fault:
+        raise DataError(
+            f"{file}: not a readable run.json ({fault}); was the run interrupted, or the file cut?"
+        ) from None
+    if not isinstance(document, dict):
+        raise DataError(f"{file}: holds a {type(document).__name__}, wanted a JSON object")
+    found = document.get("format")
+    if not isinstance(found, int) or found > FORMAT:
+        raise DataError(f"{file}: format {found!r}, this version reads up to {FORMAT}; a newer `compress` wrote it?")
+    try:
+        return Run.model_validate(document)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{file}: {place}: {first['msg']} ({fault.error_count()} faults in all)") from None
+
+
+def write_run(run: Run, folder: Path) -> Path:
+    """Write `run.json` into `folder` in one step: a reader sees the old file or the new one, never half of one."""
+    file = folder / FILE_NAME
+    draft = file.with_suffix(".json.draft")
+    draft.write_text(json.dumps(run.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(draft, file)
+    return file

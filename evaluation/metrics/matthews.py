@@ -1,0 +1,48 @@
+"""The Matthews correlation coefficient, for two classes and for more."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from compress.errors import DataError
+from compress.stage import Settings
+
+
+class Matthews(Settings):
+    """The correlation between the true and the decided classes, from -1 to 1; 0 is no better than chance.
+
+    With more than two classes it is R_K (Gorodkin 2004, "Comparing two K-category assignments by a K-category
+    correlation coefficient"). Where only one class is true or only one is decided it is undefined, and given as 0.
+    """
+
+    unit: ClassVar[str] = "correlation"
+    higher_is_better: ClassVar[bool] = True
+
+    def value(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+        """R_K of integer classes: (..., examples) and (..., examples) give (...).
+
+        Raises:
+            DataError: a class is negative.
+        """
+        if (smallest := min(truth.min(), decisions.min())) < 0:
+            raise DataError(f"matthews: a class is {smallest}, wanted 0 or more")
+        shape = np.broadcast_shapes(truth.shape, decisions.shape)
+        classes = int(max(truth.max(), decisions.max())) + 1
+        true = _tally(np.broadcast_to(truth, shape), classes)
+        decided = _tally(np.broadcast_to(decisions, shape), classes)
+        right, examples = (truth == decisions).sum(-1), shape[-1]
+        # Gorodkin's covariances over the classes' indicator columns, each times the squared number of examples.
+        covariance = right * examples - (true * decided).sum(-1)
+        spread_true, spread_decided = examples**2 - (true**2).sum(-1), examples**2 - (decided**2).sum(-1)
+        # Two roots rather than one of the product, which leaves int64 from some 50,000 examples on.
+        scale = np.sqrt(spread_true) * np.sqrt(spread_decided)
+        return np.asarray(np.where(scale > 0, covariance / np.where(scale > 0, scale, 1), 0.0))
+
+
+def _tally(labels: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class stands in each row: (..., examples) gives (..., classes)."""
+    rows = labels.reshape(-1, labels.shape[-1])
+    cells = rows + np.arange(len(rows))[:, None] * classes
+    return np.bincount(cells.ravel(), minlength=len(rows) * classes).reshape(*labels.shape[:-1], classes)

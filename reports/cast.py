@@ -1,0 +1,135 @@
+"""Who is who in a run: the reference, the steps on the way, the result; which shapes and metrics were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from evaluation.measurement import Comparison, Measurement, Run, Target
+
+# What the contract names that is a cost, not a quality; any other measurement is a metric of quality.
+_COSTS = frozenset(
+    (
+        "parameters",
+        "encoder_parameters",
+        "bytes",
+        "flops",
+        "latency_p50_ms",
+        "latency_p95_ms",
+        "throughput_per_s",
+        "decode_tokens_per_s",
+        "prefill_tokens_per_s",
+        "peak_memory_bytes",
+        "load_ms",
+    )
+)
+
+
+class Shape(NamedTuple):
+    """A batch that was timed: examples x tokens."""
+
+    batch: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.tokens}"
+
+    @property
+    def conditions(self) -> dict[str, int]:
+        return {"batch": self.batch, "tokens": self.tokens}
+
+
+def targets_of(run: Run) -> list[Target]:
+    """The run's targets in its order; those that only measurements name come last, taken for baselines."""
+    listed = list(run.targets)
+    known = {target.name for target in listed}
+    for name in _distinct(m.target for m in run.measurements):
+        if name not in known:
+            kind: Any = "result" if name == "result" else "baseline"
+            listed.append(Target(name=name, kind=kind, title=name, runtime="", form="torch"))
+    return listed
+
+
+def path_of(run: Run) -> list[Target]:
+    """The targets in reading order without the other baselines: reference, then each step, then the result."""
+    targets = targets_of(run)
+    reference = reference_of(run)
+    first = [target for target in targets if target.name == reference]
+    return first + [target for target in targets if target.kind != "baseline" and target.name != reference]
+
+
+def reference_of(run: Run) -> str | None:
+    """The baseline that the headline compares with: the first one listed."""
+    compared = {comparison.baseline for comparison in run.comparisons}
+    baselines = [target.name for target in targets_of(run) if target.kind == "baseline"]
+    return next((name for name in baselines if name in compared), baselines[0] if baselines else None)
+
+
+def baselines_of(run: Run) -> list[str]:
+    """Every baseline that something was compared with, in the order of the targets."""
+    order = {target.name: place for place, target in enumerate(targets_of(run))}
+    names = _distinct(comparison.baseline for comparison in run.comparisons)
+    return sorted(names, key=lambda name: order.get(name, len(order)))
+
+
+def subject_of(run: Run) -> str | None:
+    """What the run is about: its result, else the last target that was compared, else the last one measured."""
+    targets = targets_of(run)
+    results = [target.name for target in targets if target.kind == "result"]
+    compared = {comparison.target for comparison in run.comparisons}
+    candidates = results or [target.name for target in targets if target.name in compared] or [t.name for t in targets]
+    return candidates[-1] if candidates else None
+
+
+def shapes_of(run: Run) -> list[Shape]:
+    """The shapes that were timed, the smallest first."""
+    found = {shape_of(m) for m in run.measurements if m.name.startswith("latency_")}
+    found |= {shape_of(c) for c in run.comparisons if c.name == "speedup"}
+    return sorted((shape for shape in found if shape), key=lambda shape: (shape.batch * shape.tokens, shape.batch))
+
+
+def shape_of(record: Measurement | Comparison) -> Shape | None:
+    """The shape that a record's conditions state, if they do."""
+    batch, tokens = record.conditions.get("batch"), record.conditions.get("tokens")
+    return Shape(batch, tokens) if isinstance(batch, int) and isinstance(tokens, int) else None
+
+
+def headline_shape(run: Run) -> Shape | None:
+    """The shape that the recipe's speed-up gate names, else the middle one of those that were timed."""
+    shapes = shapes_of(run)
+    promised = gate_settings(run, "min_speedup").get("shape")
+    named = [shape for shape in shapes if f"{shape.batch}x{shape.tokens}" == promised]
+    return next(iter(named or shapes[len(shapes) // 2 :]), None)
+
+
+def metrics_of(run: Run) -> list[str]:
+    """The metrics of quality that were measured, the one that the recipe's quality gate names first."""
+    names = _distinct(m.name for m in run.measurements if m.name not in _COSTS)
+    promised = gate_settings(run, "max_quality_drop").get("metric")
+    return sorted(names, key=lambda name: name != promised)
+
+
+def unit_of(run: Run, name: str) -> str:
+    """The unit that the measurements called `name` are in; nothing where there are none."""
+    return next((m.unit for m in run.measurements if m.name == name), "")
+
+
+def gate_settings(run: Run, name: str) -> dict[str, Any]:
+    """What the recipe says of a gate; empty where it says nothing."""
+    gates = run.recipe.get("gates")
+    settings = gates.get(name) if isinstance(gates, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def labels_of(runs: Sequence[Run]) -> list[str]:
+    """The runs' names, made different where two are the same: `name`, `name (2)`."""
+    seen: dict[str, int] = {}
+    labels = []
+    for run in runs:
+        seen[run.name] = seen.get(run.name, 0) + 1
+        labels.append(run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})")
+    return labels
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

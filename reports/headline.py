@@ -1,0 +1,144 @@
+"""The headline of a run: how much smaller, how much faster, what it cost, and whether the gates held."""
+
+from __future__ import annotations
+
+from evaluation.measurement import Comparison, Gate, Run
+from reports import cast
+from reports.number import Reading, read_comparison, read_gate, read_measurement, read_p_value
+from reports.outline import Block, Grid, Paragraph, Tile, Tiles, Tone
+from reports.table import Cell, Table, table_of
+
+_VERDICTS = {
+    ("speedup", "better"): "faster, beyond the noise",
+    ("speedup", "worse"): "slower, beyond the noise",
+    ("speedup", "tie"): "no difference shown",
+    ("quality_drop", "better"): "a gain, beyond chance",
+    ("quality_drop", "worse"): "a loss, beyond chance",
+    ("quality_drop", "tie"): "no loss shown: the interval includes 0",
+}
+
+
+def headline_blocks(run: Run) -> tuple[Block, ...]:
+    """What the run comes to: gates that failed first, then figures against the reference, each with its interval."""
+    subject, reference = cast.subject_of(run), cast.reference_of(run)
+    if subject is None:
+        return (Paragraph("Nothing was measured in this run.", "note"),)
+    blocks: list[Block] = list(gate_notice(run))
+    tiles = comparison_tiles(run, subject, reference) if reference else ()
+    if tiles:
+        stage = next((f" ({t.stage})" for t in cast.targets_of(run) if t.name == subject and t.stage), "")
+        blocks.append(Paragraph(f"{subject}{stage}, compared with {reference}."))
+    else:
+        tiles = measurement_tiles(run, subject)
+        blocks.append(Paragraph(f"{subject}, as measured. There is nothing to compare it with in this run."))
+    return (*blocks, Tiles(tiles))
+
+
+def comparison_tiles(run: Run, subject: str, reference: str) -> tuple[Tile, ...]:
+    """One tile for size, for each shape and for each metric that `subject` and `reference` were compared in."""
+    found = [c for c in run.comparisons if (c.target, c.baseline) == (subject, reference)]
+    order = ("compression_ratio", "speedup", "quality_drop", "agreement")
+    return tuple(_tile(run, c) for name in order for c in found if c.name == name)
+
+
+def measurement_tiles(run: Run, subject: str) -> tuple[Tile, ...]:
+    """What was measured of a target that nothing was compared with."""
+    shown = [m for m in run.measurements if m.target == subject]
+    return tuple(Tile(_with_shape(m.name, cast.shape_of(m)), read_measurement(m)) for m in shown)
+
+
+def gate_notice(run: Run) -> tuple[Paragraph, ...]:
+    """A box that says which gates failed, or that all of them held; nothing where there are none."""
+    failed = [gate for gate in run.gates if not gate.passed]
+    if not run.gates:
+        return ()
+    if not failed:
+        count = len(run.gates)
+        return (
+            Paragraph(f"The gate held: {run.gates[0].name}." if count == 1 else f"All {count} gates held.", "good"),
+        )
+    told = "; ".join(
+        f"{gate.name} is {value}, wanted {limit}" for gate in failed for value, limit in [_gate(run, gate)]
+    )
+    return (Paragraph(f"{len(failed)} of {len(run.gates)} gates failed: {told}.", "bad"),)
+
+
+def gates_table(run: Run) -> Table:
+    """Every gate: what was promised, what came, and whether it held."""
+    rows: list[list[Cell]] = []
+    for gate in run.gates:
+        value, limit = _gate(run, gate)
+        rows.append([gate.name, gate.target, limit, Reading(value), "held" if gate.passed else "FAILED", gate.detail])
+    failed = [place for place, gate in enumerate(run.gates) if not gate.passed]
+    return table_of("Gates", ["gate", "judged", "wanted", "measured", "outcome", "detail"], rows, accent=failed)
+
+
+def quality_table(run: Run) -> Grid | None:
+    """The result's quality against each baseline, metric by metric, with p-values."""
+    subject = cast.subject_of(run)
+    rows: list[list[Cell]] = [
+        [
+            c.baseline,
+            "agreement" if c.name == "agreement" else f"drop in {c.conditions.get('metric', 'quality')}",
+            _read(run, c),
+            read_p_value(c.p_value),
+            verdict_words(c) if c.name == "quality_drop" else "",
+        ]
+        for baseline in cast.baselines_of(run)
+        for c in run.comparisons
+        if (c.target, c.baseline) == (subject, baseline) and c.name in ("quality_drop", "agreement")
+    ]
+    columns = ["baseline", "what", "figure", "p-value", "verdict"]
+    return Grid(table_of(f"Quality of {subject} against each baseline", columns, rows)) if rows else None
+
+
+def verdict_words(comparison: Comparison) -> str:
+    """A comparison's verdict in words; from its interval where it has no verdict of its own, else nothing."""
+    verdict: str | None = comparison.verdict
+    if verdict is None and comparison.low is not None and comparison.high is not None:
+        neutral, better_above = (0.0, False) if comparison.name == "quality_drop" else (1.0, True)
+        above, below = comparison.low > neutral, comparison.high < neutral
+        verdict = "tie" if not (above or below) else "better" if above is better_above else "worse"
+    return _VERDICTS.get((comparison.name, verdict or ""), "")
+
+
+def _tile(run: Run, comparison: Comparison) -> Tile:
+    reading = _read(run, comparison)
+    words, tone = verdict_words(comparison), _tone(comparison)
+    if comparison.name == "compression_ratio":
+        return Tile("times smaller", reading, _sizes(run, comparison), tone)
+    if comparison.name == "speedup":
+        return Tile(_with_shape("times faster", cast.shape_of(comparison)), reading, words, tone)
+    if comparison.name == "agreement":
+        return Tile("same decisions", reading, "share of test examples")
+    return Tile(f"{comparison.conditions.get('metric', 'quality')} lost", reading, words, tone)
+
+
+def _read(run: Run, comparison: Comparison) -> Reading:
+    """The comparison, with the count of the measurement behind it where it states none itself."""
+    shape = cast.shape_of(comparison)
+    behind = run.measured(comparison.target, "latency_p50_ms", **shape.conditions) if shape else None
+    metric = str(comparison.conditions.get("metric", ""))
+    return read_comparison(comparison, unit=cast.unit_of(run, metric), count=behind.count if behind else None)
+
+
+def _tone(comparison: Comparison) -> Tone:
+    words = verdict_words(comparison)
+    if comparison.name == "compression_ratio":
+        return "bad" if comparison.value < 1 else "plain"
+    return "bad" if words.startswith(("slower", "a loss")) else "plain"
+
+
+def _sizes(run: Run, comparison: Comparison) -> str:
+    ends = [run.measured(name, "bytes") for name in (comparison.baseline, comparison.target)]
+    before, after = (read_measurement(end).figure if end else "" for end in ends)
+    return f"{before} to {after}; counted, so without an interval" if before and after else ""
+
+
+def _gate(run: Run, gate: Gate) -> tuple[str, str]:
+    metric = str(cast.gate_settings(run, "max_quality_drop").get("metric", ""))
+    return read_gate(gate, metric=metric, unit=cast.unit_of(run, metric))
+
+
+def _with_shape(name: str, shape: cast.Shape | None) -> str:
+    return f"{name} at {shape}" if shape else name

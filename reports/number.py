@@ -1,0 +1,166 @@
+"""How a figure is written: unit, interval, count, and no more digits than the interval supports.
+
+Every other module of `reports` writes its figures through this one, so that page, Markdown and model card agree.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from evaluation.measurement import Comparison, Gate, Measurement
+
+_SIGNIFICANT_FIGURES = 3
+_PARAMETERS = ("parameters", "encoder_parameters")
+_POWERS = ((1e12, 4), (1e9, 3), (1e6, 2), (1e3, 1))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A figure with what qualifies it: its interval, and the number of examples or calls that it rests on."""
+
+    figure: str
+    interval: str = ""
+    count: int | None = None
+
+    @property
+    def spread(self) -> str:
+        """What stands behind the figure: `(0.840 to 0.881, n = 1,050)`."""
+        count = "" if self.count is None else f"n = {self.count:,}"
+        notes = ", ".join(note for note in (self.interval, count) if note)
+        return f"({notes})" if notes else ""
+
+    def __str__(self) -> str:
+        return f"{self.figure} {self.spread}".strip()
+
+
+def read_measurement(measurement: Measurement) -> Reading:
+    """A measurement as `4.65 ms (4.60 to 4.71, n = 160)`, `0.861 (...)`, `22.7 M` or `90.9 MB`."""
+    factor, suffix = _scale(measurement)
+    return _reading(
+        measurement.value / factor,
+        None if measurement.low is None else measurement.low / factor,
+        None if measurement.high is None else measurement.high / factor,
+        suffix=suffix,
+        count=measurement.count,
+        most_decimals=3 if measurement.unit == "ratio" else None,
+    )
+
+
+def read_comparison(comparison: Comparison, *, unit: str = "ratio", count: int | None = None) -> Reading:
+    """A comparison as `9.8x (9.5 to 10.1)`, `0.8 points (-0.4 to 2.1, n = 1,050)` or `0.986 (...)`.
+
+    `unit` is the unit of the metric that a quality drop is of; `count` stands in where the comparison has none.
+    """
+    values = comparison.value, comparison.low, comparison.high
+    count = comparison.count if comparison.count is not None else count
+    if comparison.name in ("speedup", "compression_ratio"):
+        return _reading(*values, suffix="x", count=count)
+    if comparison.name == "agreement":
+        return _reading(*values, count=count, most_decimals=3)
+    factor, suffix = _drop_scale(str(comparison.conditions.get("metric", "")), unit)
+    value, low, high = (None if v is None else v * factor for v in values)
+    assert value is not None
+    return _reading(value, low, high, suffix=suffix, count=count, most_decimals=2 if suffix == " points" else None)
+
+
+def read_p_value(p_value: float | None) -> str:
+    """A p-value as `0.031` or `< 0.001`; nothing where there is none."""
+    if p_value is None:
+        return ""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
+
+
+def read_gate(gate: Gate, *, metric: str = "", unit: str = "") -> tuple[str, str]:
+    """A gate's value and its limit in the same unit: `0.8 points` and `at most 3 points`.
+
+    `metric` and `unit` are those that a quality drop is of; without a unit the figures stand as they came.
+    """
+    factor, suffix = 1.0, ""
+    if gate.name.startswith(("min_speedup", "min_compression")):
+        suffix = "x"
+    elif gate.name.startswith("max_quality_drop") and unit:
+        factor, suffix = _drop_scale(metric, unit)
+    bound = "at most " if gate.name.startswith("max_") else "at least " if gate.name.startswith("min_") else ""
+    return f"{plain(gate.value * factor)}{suffix}", f"{bound}{plain(gate.limit * factor)}{suffix}"
+
+
+def plain(value: float) -> str:
+    """A number with nothing known about it: three significant figures, whole numbers in full.
+
+    >>> plain(1050), plain(0.0312345), plain(7e-7), plain(0.0)
+    ('1,050', '0.0312', '7e-07', '0')
+    """
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def per_cent(ratio: float) -> str:
+    """A change as `-54 %` or `+3 %`.
+
+    >>> per_cent(0.46), per_cent(1.0)
+    ('-54 %', '+0 %')
+    """
+    return f"{round((ratio - 1) * 100):+d} %"
+
+
+def _reading(
+    value: float,
+    low: float | None,
+    high: float | None,
+    *,
+    suffix: str = "",
+    count: int | None = None,
+    most_decimals: int | None = None,
+) -> Reading:
+    ends = [end for end in (low, high) if end is not None]
+    decimals = _decimals(value, ends, most_decimals)
+    interval = "" if low is None or high is None else f"{_fixed(low, decimals)} to {_fixed(high, decimals)}"
+    return Reading(f"{_fixed(value, decimals)}{suffix}", interval, count)
+
+
+def _decimals(value: float, ends: list[float], most: int | None) -> int:
+    """Decimals such that half the interval shows one figure, or two where the first is small.
+
+    Rounding the half-width to one figure when it is 1.x or 2.x could change it by a quarter, hence the second.
+    """
+    largest = max(abs(number) for number in (value, *ends))
+    by_size = most if most is not None else _SIGNIFICANT_FIGURES - 1 - (_magnitude(largest) if largest else 0)
+    half_width = (ends[1] - ends[0]) / 2 if len(ends) == 2 else 0.0
+    if half_width <= 0:
+        return max(by_size, 0)
+    magnitude = _magnitude(half_width)
+    by_spread = -magnitude + (1 if half_width / 10.0**magnitude < 2.5 else 0)
+    return min(by_size, by_spread)
+
+
+def _magnitude(number: float) -> int:
+    return math.floor(math.log10(number))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{round(value, decimals):,.{max(decimals, 0)}f}"
+    return text.removeprefix("-") if not text.strip("-0.,") else text  # no minus before a zero
+
+
+def _scale(measurement: Measurement) -> tuple[float, str]:
+    if measurement.unit == "ratio":
+        return 1.0, ""
+    if measurement.unit in ("bytes", "byte", "B"):
+        return _prefixed(measurement.value, (" B", " kB", " MB", " GB", " TB"))
+    if measurement.name in _PARAMETERS:
+        return _prefixed(measurement.value, ("", " k", " M", " B", " T"))
+    if measurement.name == "flops":
+        return _prefixed(measurement.value, (" FLOP", " kFLOP", " MFLOP", " GFLOP", " TFLOP"))
+    return 1.0, f" {measurement.unit}" if measurement.unit else ""
+
+
+def _prefixed(value: float, suffixes: tuple[str, ...]) -> tuple[float, str]:
+    return next(((power, suffixes[step]) for power, step in _POWERS if abs(value) >= power), (1.0, suffixes[0]))
+
+
+def _drop_scale(metric: str, unit: str) -> tuple[float, str]:
+    if metric == "perplexity":
+        return 100.0, " %"  # a drop in perplexity is relative
+    return (100.0, " points") if unit == "ratio" else (1.0, f" {unit}" if unit else "")

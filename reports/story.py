@@ -1,0 +1,208 @@
+"""One run as sections of a report, from the headline to how to do it again. What was not recorded is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import yaml
+
+from evaluation.measurement import Measurement, Run
+from reports import cast
+from reports.drawing import anatomy_chart, anatomy_rows, steps_chart, tradeoff_chart, training_charts
+from reports.headline import gates_table, headline_blocks, quality_table
+from reports.number import Reading, per_cent, plain, read_measurement
+from reports.outline import Block, Code, Fold, Grid, Paragraph, Section
+from reports.record import facts, table_of_record
+from reports.table import Cell, Table, compared, measured, method_of, table_of, title_of
+
+if TYPE_CHECKING:
+    from evaluation.measurement import Target
+
+_SHOWN_ELSEWHERE = ("anatomy", "data")
+
+
+def sections_of(run: Run, *, prefix: str = "", level: int = 2) -> list[Section]:
+    """The run's sections in reading order. `prefix` keeps anchors and file names of several runs apart."""
+    parts: list[tuple[str, str, Iterable[Block | None]]] = [
+        ("headline", "What it comes to", [*headline_blocks(run), Paragraph(method_of(run), "note")]),
+        ("steps", "Step by step", _steps(run, prefix)),
+        ("tradeoff", "Quality against latency", [tradeoff_chart([run], prefix), _quality(run), quality_table(run)]),
+        ("latency", "Latency by shape", _latency(run)),
+        ("anatomy", "Anatomy, layer by layer", _anatomy(run, prefix)),
+        ("training", "Training", training_charts(run, prefix)),
+        ("gates", "Gates", [Grid(gates_table(run)) if run.gates else None]),
+        ("data", "Data", [_grid(table_of_record("Data card", run.tables.get("data")))]),
+        ("tables", "Recorded by the stages", _other_tables(run)),
+        ("environment", "Environment", [_grid(facts("Machine and packages", run.environment))]),
+        ("skipped", "Not measured", _skipped(run)),
+        ("measurements", "All measurements", [_all_measurements(run)]),
+        ("recipe", "Recipe", _recipe(run)),
+        ("reproduce", "How to reproduce", _reproduce(run)),
+    ]
+    kept = ((name, title, tuple(block for block in blocks if block)) for name, title, blocks in parts)
+    return [Section(f"{prefix}{name}", title, blocks, level) for name, title, blocks in kept if blocks]
+
+
+def _steps(run: Run, prefix: str) -> Iterator[Block | None]:
+    path = cast.path_of(run)
+    if len(path) < 2:
+        return
+    yield steps_chart(run, prefix)
+    yield Grid(_steps_table(run, path))
+    yield _lineage(run)
+
+
+def _steps_table(run: Run, path: list[Target]) -> Table:
+    shape, reference = cast.headline_shape(run), cast.reference_of(run)
+    metrics = cast.metrics_of(run)[:1]
+    rows = [_step_row(run, place, path) for place in range(len(path))]
+    columns = ["step", "what it is", "parameters", "size", "change"]
+    columns += [f"p50 at {shape}", f"speed-up over {reference}"]
+    columns += [name for metric in metrics for name in (metric, f"{metric} lost")]
+    return _marked("What each step did", columns, rows, path)
+
+
+def _step_row(run: Run, place: int, path: list[Target]) -> list[Cell]:
+    target, reference = path[place], cast.reference_of(run)
+    shape = cast.headline_shape(run)
+    at = shape.conditions if shape else {}
+    row: list[Cell] = [title_of(target), target.title if target.title != target.name else ""]
+    row += [measured(run, target.name, "parameters"), measured(run, target.name, "bytes"), _change(run, place, path)]
+    row += [measured(run, target.name, "latency_p50_ms", **at), compared(run, target.name, reference, "speedup", **at)]
+    for metric in cast.metrics_of(run)[:1]:
+        row += [
+            measured(run, target.name, metric),
+            compared(run, target.name, reference, "quality_drop", metric=metric),
+        ]
+    return row
+
+
+def _change(run: Run, place: int, path: list[Target]) -> Cell:
+    """How the size changed since the step before."""
+    size = run.measured(path[place].name, "bytes")
+    before = run.measured(path[place - 1].name, "bytes") if place else None
+    return Reading(per_cent(size.value / before.value)) if size and before and before.value else ""
+
+
+def _lineage(run: Run) -> Fold | None:
+    rows = [
+        [
+            str(step.get("stage", "")),
+            str(step.get("seed", "")),
+            *(_recorded(step, when, name) for name in ("parameters", "bytes") for when in ("before", "after")),
+            str(step.get("digest", "")).removeprefix("sha256:")[:12],
+        ]
+        for step in run.lineage
+    ]
+    columns = ["stage", "seed", "parameters before", "parameters after", "size before", "size after", "digest"]
+    return Fold("Lineage: what was done to the model", (Grid(table_of("Lineage", columns, rows)),)) if rows else None
+
+
+def _recorded(step: dict[str, object], when: str, name: str) -> Cell:
+    sizes = step.get(when)
+    value = sizes.get(name) if isinstance(sizes, dict) else None
+    if not isinstance(value, int | float):
+        return ""
+    return read_measurement(Measurement(target="", name=name, value=value, unit=name, higher_is_better=False))
+
+
+def _quality(run: Run) -> Grid | None:
+    metrics = cast.metrics_of(run)
+    targets = [target for target in cast.targets_of(run) if any(run.measured(target.name, name) for name in metrics)]
+    rows = [[title_of(target), *(measured(run, target.name, name) for name in metrics)] for target in targets]
+    return Grid(_marked("Quality of every target", ["target", *metrics], rows, targets)) if rows else None
+
+
+def _latency(run: Run) -> Iterator[Block]:
+    baselines = cast.baselines_of(run)
+    for shape in cast.shapes_of(run):
+        at = shape.conditions
+        targets = [target for target in cast.targets_of(run) if run.measured(target.name, "latency_p50_ms", **at)]
+        rows: list[list[Cell]] = [
+            [
+                title_of(target),
+                target.runtime,
+                measured(run, target.name, "latency_p50_ms", **at),
+                measured(run, target.name, "latency_p95_ms", **at),
+                *(compared(run, target.name, baseline, "speedup", **at) for baseline in baselines),
+            ]
+            for target in targets
+        ]
+        if not rows:
+            continue
+        columns = ["target", "runtime", "p50", "p95", *(f"speed-up over {baseline}" for baseline in baselines)]
+        yield Grid(_marked(f"{shape} (batch x tokens)", columns, rows, targets))
+
+
+def _anatomy(run: Run, prefix: str) -> Iterator[Block | None]:
+    rows = anatomy_rows(run)
+    if not rows:
+        return
+    yield anatomy_chart(run, prefix)
+    names = list(dict.fromkeys(target for target, _, _ in rows))
+    units = {(target, row["axis"], row.get("layer")): row["units"] for target, _, each in rows for row in each}
+    places = list(dict.fromkeys((axis, layer) for _, axis, layer in units))
+    body = [
+        [
+            f"{axis}" if layer is None else f"{axis}, layer {layer}",
+            *(_units(units.get((n, axis, layer))) for n in names),
+        ]
+        for axis, layer in sorted(places, key=lambda place: (str(place[0]), -1 if place[1] is None else place[1]))
+    ]
+    yield Fold("Units of every group", (Grid(table_of("Units of every group", ["group", *names], body)),))
+
+
+def _units(count: object) -> Cell:
+    return Reading(plain(count)) if isinstance(count, int | float) else ""
+
+
+def _other_tables(run: Run) -> Iterator[Block]:
+    for name, record in run.tables.items():
+        table = None if name in _SHOWN_ELSEWHERE else table_of_record(name, record)
+        if table:
+            yield Fold(name, (Grid(table),))
+
+
+def _skipped(run: Run) -> Iterator[Block]:
+    if run.skipped:
+        yield Grid(
+            table_of("Not measured", ["baseline", "reason"], [(each.target, each.reason) for each in run.skipped])
+        )
+
+
+def _all_measurements(run: Run) -> Fold | None:
+    rows: list[list[Cell]] = []
+    for m in run.measurements:
+        reading = read_measurement(m)
+        conditions = ", ".join(f"{name} {value}" for name, value in m.conditions.items())
+        count = "" if m.count is None else Reading(f"{m.count:,}")
+        rows.append([m.target, m.name, Reading(reading.figure), reading.interval, count, m.unit, conditions])
+    columns = ["target", "name", "value", "95 % interval", "count", "unit", "conditions"]
+    accent = [place for place, m in enumerate(run.measurements) if m.target == "result"]
+    title = f"{len(rows)} figures; in full precision they are in summary.csv"
+    return Fold(title, (Grid(table_of("All measurements", columns, rows, accent=accent)),)) if rows else None
+
+
+def _recipe(run: Run) -> Iterator[Block]:
+    if run.recipe:
+        text = yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100)
+        yield Fold("The resolved recipe: every default spelled out", (Code(text.rstrip("\n"), "yaml"),))
+
+
+def _reproduce(run: Run) -> Iterator[Block]:
+    if run.recipe:
+        yield Paragraph("With the recipe that lies in the run's folder, and the same package versions:")
+        yield Code("compress run recipe.yaml", "sh")
+        yield Paragraph("Weights and decisions come out equal on the same machine. Times are measured anew.", "note")
+
+
+def _marked(caption: str, columns: list[str], rows: list[list[Cell]], targets: list[Target]) -> Table:
+    """A table of one row per target: the result stands out, baselines stand back."""
+    accent = [place for place, target in enumerate(targets) if target.kind == "result"]
+    muted = [place for place, target in enumerate(targets) if target.kind == "baseline"]
+    return table_of(caption, columns, rows, accent=accent, muted=muted)
+
+
+def _grid(table: Table | None) -> Grid | None:
+    return Grid(table) if table else None

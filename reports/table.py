@@ -1,0 +1,216 @@
+"""Tables: their shape, their Markdown, and the results table that a README keeps between two markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from compress.errors import DataError
+from evaluation.measurement import Run, Target
+from reports import cast
+from reports.number import Reading, read_comparison, read_measurement
+
+Cell = str | Reading
+
+_OPEN = re.compile(r"<!-- results:(?P<name>\S+) -->")
+_SHUT = "<!-- /results -->"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under column names; the first cell of a row is its heading.
+
+    `accent` and `muted` are the indices of rows that stand out or stand back. Columns that hold readings are numbers
+    and are aligned to the right.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    accent: frozenset[int] = frozenset()
+    muted: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.columns) for row in self.rows), self.caption
+
+    def numeric(self, column: int) -> bool:
+        """True where a column holds readings."""
+        return any(isinstance(row[column], Reading) for row in self.rows)
+
+
+def table_of(
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    accent: Iterable[int] = (),
+    muted: Iterable[int] = (),
+) -> Table:
+    """A table without the columns that are empty in every row; the first column always stays.
+
+    A count that all figures of a column share stands in the column's name, not in every cell.
+    """
+    listed = [list(row) for row in rows]
+    kept = [place for place in range(len(columns)) if place == 0 or any(str(row[place]) for row in listed)]
+    names = {place: columns[place] for place in kept}
+    for place in kept:
+        readings = [cell for row in listed if isinstance(cell := row[place], Reading)]
+        counts = {reading.count for reading in readings}
+        if len(readings) > 1 and len(counts) == 1 and (count := readings[0].count) is not None:
+            names[place] += f" (n = {count:,})"
+            for row in listed:
+                row[place] = replace(cell, count=None) if isinstance(cell := row[place], Reading) else cell
+    return Table(
+        caption,
+        tuple(names.values()),
+        tuple(tuple(row[place] for place in kept) for row in listed),
+        frozenset(accent),
+        frozenset(muted),
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """The table as GitHub-flavoured Markdown, its caption left out."""
+    rules = ["---:" if table.numeric(place) else "---" for place in range(len(table.columns))]
+    lines = [_line(escape(column) for column in table.columns), _line(rules)]
+    for place, row in enumerate(table.rows):
+        cells = [escape(str(cell)) for cell in row]
+        lines.append(_line([f"**{cells[0]}**", *cells[1:]] if place in table.accent else cells))
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, on one line and inside a table cell."""
+    one_line = " ".join(text.split())
+    shown = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = re.sub(r"([\\`*\[\]|~])", r"\\\1", shown)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", shown)  # an underscore inside a word is not markup
+
+
+def results_table(run: Run) -> str:
+    """The table that a README embeds: every target's size, quality and speed, and below it machine and method.
+
+    Speed-ups are over the reference, the first baseline.
+    """
+    return f"{to_markdown(results(run))}\n\n{escape(method_of(run))}"
+
+
+def results(run: Run) -> Table:
+    """Every target of a run in one table: baselines first, then step by step to the result."""
+    targets = cast.targets_of(run)
+    reference = cast.reference_of(run)
+    columns = ["model", "parameters", "size", *cast.metrics_of(run), *(str(shape) for shape in cast.shapes_of(run))]
+    rows = [_result_row(run, target, reference) for target in targets]
+    return table_of(
+        "Every target: size, quality, and median latency at each shape (batch x tokens)",
+        columns,
+        rows,
+        accent=[place for place, target in enumerate(targets) if target.kind == "result"],
+        muted=[place for place, target in enumerate(targets) if target.kind == "baseline"],
+    )
+
+
+def method_of(run: Run) -> str:
+    """One line that says what the figures are: machine, threads, intervals, counts, reference."""
+    environment = run.environment
+    machine = str(environment.get("cpu") or environment.get("device") or "")
+    threads = {m.conditions["threads"] for m in run.measurements if "threads" in m.conditions}
+    parts = []
+    if machine:
+        parts.append(f"Measured on {machine}{_threads(threads)}.")
+    if any(m.low is not None for m in run.measurements) or any(c.low is not None for c in run.comparisons):
+        parts.append("In parentheses: 95 % interval; n is the number of test examples or of timed calls.")
+    if cast.shapes_of(run):
+        parts.append("Times are medians, shapes are batch x tokens.")
+    reference = cast.reference_of(run)
+    if reference and any(comparison.name == "speedup" for comparison in run.comparisons):
+        parts.append(f"Speed-ups (x) are over {reference}.")
+    parts.append(f"Run: {run.name}.")
+    return " ".join(parts)
+
+
+def title_of(target: Target) -> str:
+    """A target's name for a reader: `result (04-quantize)`."""
+    told = target.stage is None or target.name.endswith(target.stage)
+    return target.name if told else f"{target.name} ({target.stage})"
+
+
+def measured(run: Run, target: str, name: str, **conditions: object) -> Cell:
+    """A cell with a measurement, empty where it was not made."""
+    found = run.measured(target, name, **conditions)
+    return read_measurement(found) if found else ""
+
+
+def compared(run: Run, target: str, baseline: str | None, name: str, **conditions: object) -> Cell:
+    """A cell with a comparison, empty where it was not made."""
+    found = run.compared(target, baseline, name, **conditions) if baseline else None
+    return read_comparison(found, unit=cast.unit_of(run, str(conditions.get("metric", "")))) if found else ""
+
+
+def fill_markers(text: str, runs: Mapping[str, Run]) -> str:
+    """`text` with the results table of run NAME between each `<!-- results:NAME -->` and its `<!-- /results -->`.
+
+    What stood between the markers goes; doing it twice changes nothing.
+
+    Raises:
+        DataError: a marker names a run that is not in `runs`, or is not closed, or is closed without being opened.
+    """
+    pieces, place = [], 0
+    while opened := _OPEN.search(text, place):
+        shut = text.find(_SHUT, opened.end())
+        following = _OPEN.search(text, opened.end())
+        if shut < 0 or (following and following.start() < shut):
+            raise DataError(f"line {_row(text, opened.start())}: {opened[0]} is not closed; wanted {_SHUT} after it")
+        if opened["name"] not in runs:
+            known = ", ".join(sorted(runs)) or "none"
+            raise DataError(
+                f"line {_row(text, opened.start())}: {opened[0]} names no known run; known: {known}; "
+                "is its run.json missing, or the name misspelt?"
+            )
+        pieces += [_checked(text, place, opened.end()), "\n", results_table(runs[opened["name"]]), "\n", _SHUT]
+        place = shut + len(_SHUT)
+    return "".join([*pieces, _checked(text, place, len(text))])
+
+
+def _result_row(run: Run, target: Target, reference: str | None) -> list[Cell]:
+    return [
+        title_of(target),
+        measured(run, target.name, "parameters"),
+        measured(run, target.name, "bytes"),
+        *(measured(run, target.name, metric) for metric in cast.metrics_of(run)),
+        *(_speed(run, target.name, reference, shape) for shape in cast.shapes_of(run)),
+    ]
+
+
+def _speed(run: Run, target: str, reference: str | None, shape: cast.Shape) -> Cell:
+    """The median latency, and the speed-up with its interval where there is one: `2.93 ms (9.8x, 9.5 to 10.1)`."""
+    latency = measured(run, target, "latency_p50_ms", **shape.conditions)
+    speedup = compared(run, target, reference, "speedup", **shape.conditions)
+    if not isinstance(latency, Reading) or not isinstance(speedup, Reading):
+        return latency
+    return Reading(
+        latency.figure, ", ".join(note for note in (speedup.figure, speedup.interval) if note), latency.count
+    )
+
+
+def _threads(counts: set[object]) -> str:
+    if len(counts) != 1:
+        return ""
+    (count,) = counts
+    return f", {count} thread{'' if count == 1 else 's'}"
+
+
+def _checked(text: str, start: int, end: int) -> str:
+    stray = text.find(_SHUT, start, end)
+    if stray >= 0:
+        raise DataError(f"line {_row(text, stray)}: {_SHUT} closes nothing; wanted <!-- results:NAME --> before it")
+    return text[start:end]
+
+
+def _row(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,71 @@
+"""Fixtures that many tests share; what is dear to make is made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import mixed_inputs, tiny_bundle, tiny_context
+
+from compress.bundle import Bundle
+from compress.graph.build import build_graph
+from compress.graph.quantize import dynamic_int8
+from compress.stage import Context
+from compress.surgery import keep_units
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    """A tiny BERT."""
+    return tiny_bundle()
+
+
+@pytest.fixture
+def inputs(bundle: Bundle) -> dict[str, torch.Tensor]:
+    """Inputs for `bundle`, padded in every way."""
+    return mixed_inputs(bundle)
+
+
+@pytest.fixture
+def make_context(tmp_path: Path) -> Callable[..., Context]:
+    """A maker of contexts, each with an empty scratch folder of its own."""
+    made: list[Context] = []
+
+    def make(**changes: Any) -> Context:
+        made.append(tiny_context(tmp_path / f"scratch-{len(made)}", **changes))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def uneven() -> Bundle:
+    """A tiny BERT whose layers have 4, 3, 1 and 2 heads and FFNs of 64, 40, 5 and 17 channels."""
+    whole = tiny_bundle(seed=5)
+    wanted = {"heads": (4, 3, 1, 2), "ffn": (64, 40, 5, 17)}
+    masks = [torch.arange(group.units) < wanted[group.axis][group.layer] for group in whole.anatomy.groups]
+    return whole.with_model(keep_units(whole.module, whole.family, whole.anatomy.groups, masks))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, uneven: Bundle) -> dict[str, tuple[Bundle, Bundle]]:
+    """Torch and ONNX form of an even and of an uneven tiny BERT, by name of cut and form of attention."""
+    made = {}
+    for cut, source in (("even", tiny_bundle()), ("uneven", uneven)):
+        for form in ("fused", "plain"):
+            path = tmp_path_factory.mktemp(f"{cut}-{form}") / "model.onnx"
+            graph = build_graph(source, path, attention=form)
+            made[f"{cut}-{form}"] = (source, replace(source, model=graph))
+    return made
+
+
+@pytest.fixture(scope="session")
+def quantized_bundle(tmp_path_factory: pytest.TempPathFactory, exported: dict[str, tuple[Bundle, Bundle]]) -> Bundle:
+    """The even, fused graph in int8."""
+    before = exported["even-fused"][1]
+    graph = dynamic_int8(before.graph, tmp_path_factory.mktemp("int8") / "model_int8.onnx")
+    return replace(before, model=graph)

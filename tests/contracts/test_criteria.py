@@ -1,0 +1,109 @@
+"""The laws of every importance criterion; a new file in `compress/criteria/` is found and held to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny import example_stage, tiny_bundle
+
+from compress import catalog
+from compress.anatomy import Group
+from compress.bundle import Bundle
+from compress.choices import name_of
+from compress.feed import feed
+from compress.stage import Context, Criterion
+
+CRITERIA = catalog.names("criteria")
+
+
+@pytest.fixture(params=CRITERIA)
+def criterion(request: pytest.FixtureRequest) -> Criterion:
+    """Each criterion, as the recipe in its docstring sets it up."""
+    chosen = example_stage(catalog.load("criteria", request.param)).criterion  # type: ignore[attr-defined]
+    assert name_of("criteria", chosen) == request.param
+    return chosen
+
+
+def test_each_unit_has_one_finite_score(criterion: Criterion, uneven: Bundle, make_context: Callable[..., Context]):
+    scores = criterion.score(uneven, uneven.anatomy.groups, make_context())
+    assert [score.shape for score in scores] == [(group.units,) for group in uneven.anatomy.groups]
+    assert all(bool(score.isfinite().all()) for score in scores)
+    assert any(len(score.unique()) > 1 for score in scores)
+
+
+def test_same_seed_same_scores(criterion: Criterion, bundle: Bundle, make_context: Callable[..., Context]):
+    torch.manual_seed(1)
+    first = criterion.score(bundle, bundle.anatomy.groups, make_context())
+    torch.manual_seed(2)
+    second = criterion.score(bundle, bundle.anatomy.groups, make_context())
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_scoring_leaves_the_bundle_and_the_random_state_alone(
+    criterion: Criterion, bundle: Bundle, make_context: Callable[..., Context]
+):
+    state = torch.random.get_rng_state()
+    criterion.score(bundle, bundle.anatomy.groups, make_context())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert bundle.digest == tiny_bundle().digest
+    assert all(parameter.grad is None for parameter in bundle.module.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in bundle.module.modules())
+
+
+def test_scores_of_some_groups_are_those_of_all(
+    criterion: Criterion, bundle: Bundle, make_context: Callable[..., Context]
+):
+    if name_of("criteria", criterion) == "random":
+        pytest.skip("its draws follow the order of the groups")
+    groups = bundle.anatomy.groups
+    every = criterion.score(bundle, groups, make_context())
+    some = criterion.score(bundle, groups[2:4], make_context())
+    assert all(torch.allclose(a, b, rtol=1e-5) for a, b in zip(every[2:4], some, strict=True))
+
+
+def test_magnitude_equals_the_plain_loop(uneven: Bundle, make_context: Callable[..., Context]):
+    scores = catalog.load("criteria", "magnitude")().score(uneven, uneven.anatomy.groups, make_context())
+    for group, score in zip(uneven.anatomy.groups, scores, strict=True):
+        plain = [_plain_squares(uneven, group, unit) for unit in range(group.units)]
+        assert torch.allclose(score, torch.tensor(plain), rtol=1e-4)
+
+
+def test_taylor_equals_the_gradient_of_a_mask_variable(bundle: Bundle, make_context: Callable[..., Context]):
+    context = make_context()
+    groups = bundle.anatomy.groups[:2] + bundle.anatomy.groups[-2:]
+    scores = catalog.load("criteria", "taylor")(batch=7).score(bundle, groups, context)
+    for group, score in zip(groups, scores, strict=True):
+        assert torch.allclose(score, _plain_taylor(bundle, group, context), rtol=1e-3, atol=1e-7)
+
+
+def _plain_squares(bundle: Bundle, group: Group, unit: int) -> float:
+    """Every weight and bias of one unit, squared and added up one by one."""
+    total = 0.0
+    for part in group.slices:
+        linear = bundle.module.get_submodule(part.module)
+        for place in range(unit * part.span, (unit + 1) * part.span):
+            weights = linear.weight[place] if part.side == "rows" else linear.weight[:, place]
+            total += sum(float(weight) ** 2 for weight in weights)
+            total += float(linear.bias[place]) ** 2 if part.side == "rows" else 0.0
+    return total
+
+
+def _plain_taylor(bundle: Bundle, group: Group, context: Context) -> torch.Tensor:
+    """A variable of ones is multiplied into the units' outputs; its gradient is taken one example at a time."""
+    mask = torch.ones(group.units, requires_grad=True)
+    [reader] = group.readers
+
+    def multiply(_module: torch.nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (args[0] * mask.repeat_interleave(reader.span),)
+
+    hook = bundle.module.get_submodule(reader.module).register_forward_pre_hook(multiply)
+    total = torch.zeros(group.units)
+    try:
+        for batch in feed(context.calibration, bundle, context.device, size=1):
+            loss = torch.nn.functional.cross_entropy(bundle.module(**batch.inputs).logits, batch.labels)
+            total += torch.autograd.grad(loss, mask)[0].abs()
+    finally:
+        hook.remove()
+    return total / len(context.calibration)

@@ -1,0 +1,267 @@
+"""Intervals cover what they claim to cover, and comparisons are paired, antisymmetric and deterministic."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from compress.errors import DataError
+from evaluation.metrics.accuracy import Accuracy
+from evaluation.metrics.f1 import F1
+from evaluation.statistics import (
+    Drop,
+    Interval,
+    agreement,
+    bootstrap_p_value,
+    interval_of,
+    mcnemar,
+    paired_drop,
+    percentile_interval,
+    ratio_of_medians,
+    verdict,
+)
+
+accuracy = Accuracy().value
+
+
+def decisions_right(share: float, truth: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return np.where(random.random(truth.shape) < share, truth, 1 - truth)
+
+
+def paired_data(seed: int, examples: int, *, drop: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A baseline that is right for 90 %, and a target that errs wherever it does and on a further `drop` of all."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 2, examples)
+    draw = random.random(examples)
+    return truth, np.where(draw < 0.9, truth, 1 - truth), np.where(draw < 0.9 - drop, truth, 1 - truth)
+
+
+def rounds_of(
+    random: np.random.Generator, *, rounds: int = 8, calls: int = 20, median_ms: float = 10.0
+) -> list[np.ndarray]:
+    """Blocks of calls: what the machine does in a round is common to its calls."""
+    common = random.lognormal(0, 0.05, rounds)
+    return [median_ms * shared * random.lognormal(0, 0.05, calls) for shared in common]
+
+
+def drop_of(truth: np.ndarray, baseline: np.ndarray, target: np.ndarray, seed: int = 0, resamples: int = 500) -> Drop:
+    return paired_drop(accuracy, truth, baseline, target, higher_is_better=True, seed=seed, resamples=resamples)
+
+
+def covered(interval: Interval | Drop, true: float) -> bool:
+    return interval.low <= true <= interval.high
+
+
+class TestPairedDrop:
+    def test_the_interval_covers_the_true_drop_95_times_in_100(self) -> None:
+        hits = [covered(drop_of(*paired_data(seed, 300), seed=seed), 0.1) for seed in range(300)]
+        assert 0.91 <= np.mean(hits) <= 0.985
+
+    def test_identical_decisions_lose_exactly_nothing(self) -> None:
+        truth, baseline, _ = paired_data(0, 200)
+        assert drop_of(truth, baseline, baseline) == Drop(0.0, 0.0, 0.0, 1.0, "tie")
+
+    def test_swapping_baseline_and_target_flips_the_sign(self) -> None:
+        truth, baseline, target = paired_data(0, 200)
+        there, back = drop_of(truth, baseline, target), drop_of(truth, target, baseline)
+        assert (back.value, back.p_value) == (-there.value, there.p_value)
+        assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
+        assert (there.verdict, back.verdict) == ("worse", "better")
+
+    def test_the_value_is_the_difference_of_the_two_metrics(self) -> None:
+        truth, baseline, target = paired_data(0, 200)
+        expected = accuracy(truth, baseline) - accuracy(truth, target)
+        assert drop_of(truth, baseline, target).value == pytest.approx(float(expected))
+
+    def test_a_metric_that_is_better_when_lower_drops_when_it_grows(self) -> None:
+        truth, baseline, target = paired_data(0, 200)
+
+        def error(t: np.ndarray, d: np.ndarray) -> np.ndarray:
+            return 1 - accuracy(t, d)
+
+        by_error = paired_drop(error, truth, baseline, target, higher_is_better=False, seed=0, resamples=500)
+        by_accuracy = drop_of(truth, baseline, target)
+        assert (by_error.value, by_error.low) == pytest.approx((by_accuracy.value, by_accuracy.low))
+        assert by_error.verdict == "worse"
+
+    def test_shuffling_examples_together_changes_nothing_beyond_seed_noise(self) -> None:
+        truth, baseline, target = paired_data(0, 400)
+        order = np.random.default_rng(1).permutation(400)
+        plain, shuffled = drop_of(truth, baseline, target), drop_of(truth[order], baseline[order], target[order])
+        assert shuffled.value == pytest.approx(plain.value)
+        assert (shuffled.low, shuffled.high) == pytest.approx((plain.low, plain.high), abs=0.01)
+
+    def test_pairing_is_tighter_than_comparing_two_intervals(self) -> None:
+        truth, baseline, target = paired_data(0, 400)
+        paired = drop_of(truth, baseline, target)
+        alone = [interval_of(accuracy, truth, decisions, seed=0) for decisions in (baseline, target)]
+        assert paired.high - paired.low < sum(one.high - one.low for one in alone) / 2
+
+    def test_the_seed_decides_the_interval(self) -> None:
+        data = paired_data(0, 200)
+        assert drop_of(*data, seed=3) == drop_of(*data, seed=3) != drop_of(*data, seed=4)
+
+    def test_without_a_difference_a_small_p_value_is_rare(self) -> None:
+        random = np.random.default_rng(0)
+        p_values = []
+        for seed in range(200):
+            truth = random.integers(0, 2, 200)
+            two = decisions_right(0.8, truth, random), decisions_right(0.8, truth, random)
+            p_values.append(drop_of(truth, *two, seed=seed).p_value)
+        assert np.mean(np.array(p_values) < 0.05) < 0.1
+
+
+class TestIntervalOf:
+    def test_covers_the_true_accuracy_95_times_in_100(self) -> None:
+        random = np.random.default_rng(0)
+        hits = []
+        for seed in range(300):
+            truth = random.integers(0, 2, 300)
+            decisions = decisions_right(0.8, truth, random)
+            hits.append(covered(interval_of(accuracy, truth, decisions, seed=seed, resamples=500), 0.8))
+        assert 0.91 <= np.mean(hits) <= 0.985
+
+    def test_more_confidence_is_a_wider_interval(self) -> None:
+        truth, decisions, _ = paired_data(0, 200)
+        wide, narrow = (interval_of(accuracy, truth, decisions, seed=0, confidence=c) for c in (0.99, 0.8))
+        assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
+
+    def test_resamples_are_the_same_however_they_are_batched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        truth, decisions, _ = paired_data(0, 200)
+        metric = F1(classes=2).value
+        at_once = interval_of(metric, truth, decisions, seed=0)
+        monkeypatch.setattr("evaluation.statistics._BATCH_BYTES", 1)
+        assert interval_of(metric, truth, decisions, seed=0, resamples=2000) == at_once
+
+    def test_memory_is_bounded_whatever_the_number_of_examples(self) -> None:
+        truth, decisions, _ = paired_data(0, 50_000)
+        tracemalloc.start()
+        paired_drop(F1(classes=2).value, truth, decisions, decisions, higher_is_better=True, seed=0, resamples=60)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak_bytes < 200 * 2**20
+
+
+class TestExactTests:
+    def test_mcnemar_counts_only_examples_that_divide_the_two(self) -> None:
+        truth = np.zeros(20, int)
+        a = truth.copy()
+        b = np.array([1] * 5 + [0] * 15)
+        assert mcnemar(truth, a, b) == pytest.approx(2 * 0.5**5)
+        more = np.zeros(500, int)  # right for both: says nothing about the difference
+        assert mcnemar(np.r_[truth, more], np.r_[a, more], np.r_[b, more]) == pytest.approx(2 * 0.5**5)
+
+    def test_mcnemar_is_symmetric_and_one_without_a_difference(self) -> None:
+        truth, a, b = paired_data(0, 100)
+        assert mcnemar(truth, a, b) == mcnemar(truth, b, a) < 0.05
+        assert mcnemar(truth, a, a) == 1.0
+
+    def test_the_bootstrap_and_mcnemar_agree_on_what_is_certain_and_what_is_not(self) -> None:
+        truth, a, b = paired_data(0, 300, drop=0.1)
+        assert max(mcnemar(truth, a, b), drop_of(truth, a, b).p_value) < 0.01
+        example = np.arange(300)
+        a, b = np.where(example < 20, 1 - truth, truth), np.where(example >= 280, 1 - truth, truth)  # 20 errors each
+        assert min(mcnemar(truth, a, b), drop_of(truth, a, b).p_value) > 0.9
+
+    def test_agreement_is_the_share_alike_with_an_interval_within_nothing_and_all(self) -> None:
+        a = np.arange(100)
+        b = np.where(a < 90, a, -1)
+        part = agreement(a, b)
+        assert part.value == 0.9
+        assert 0.8 < part.low < 0.9 < part.high < 0.96
+        whole = agreement(a, a)
+        assert whole.value == whole.high == 1.0
+        assert 0.95 < whole.low < 1.0  # a hundred examples can't show that two models are always alike
+
+
+class TestTimes:
+    def test_a_planted_slow_down_is_found(self) -> None:
+        random = np.random.default_rng(0)
+        baseline, target = rounds_of(random, median_ms=10.0), rounds_of(random, median_ms=12.0)
+        speedup = ratio_of_medians(baseline, target, seed=0)
+        assert speedup.value == pytest.approx(1 / 1.2, rel=0.05)
+        assert speedup.low < speedup.value < speedup.high < 1.0
+
+    def test_the_interval_of_eight_rounds_covers_the_true_ratio(self) -> None:
+        random = np.random.default_rng(0)
+        hits = []
+        for seed in range(300):
+            pair = rounds_of(random, median_ms=12.0), rounds_of(random, median_ms=10.0)
+            hits.append(covered(ratio_of_medians(*pair, seed=seed, resamples=500), 1.2))
+        assert 0.91 <= np.mean(hits) <= 0.99
+
+    def test_what_slows_down_a_whole_round_cancels_out(self) -> None:
+        random = np.random.default_rng(0)
+        baseline = rounds_of(random)
+        weather = random.lognormal(0, 0.5, len(baseline))
+        target = [block / 2 for block in baseline]
+        stormy = [[block * slow for block, slow in zip(b, weather, strict=True)] for b in (baseline, target)]
+        speedup = ratio_of_medians(*stormy, seed=0)
+        assert (speedup.low, speedup.high) == pytest.approx((2.0, 2.0))
+
+    def test_a_variant_against_itself_is_exactly_as_fast(self) -> None:
+        rounds = rounds_of(np.random.default_rng(0))
+        assert ratio_of_medians(rounds, rounds, seed=0) == Interval(1.0, 1.0, 1.0)
+
+    @pytest.mark.parametrize("percentile", [0, 25, 50, 95, 100])
+    def test_the_value_is_the_percentile_of_all_calls_together(self, percentile: float) -> None:
+        random = np.random.default_rng(0)
+        rounds = [random.random(calls) for calls in (3, 20, 7, 11)]
+        found = percentile_interval(rounds, percentile, seed=0)
+        assert found.value == pytest.approx(np.percentile(np.concatenate(rounds), percentile))
+        assert found.low <= found.value <= found.high
+
+    def test_calls_that_share_a_round_do_not_count_as_independent(self) -> None:
+        random = np.random.default_rng(0)
+        few, many = (
+            percentile_interval([np.full(calls, level) for level in random.random(8)], 50, seed=0) for calls in (3, 300)
+        )
+        assert many.high - many.low > 0.3 * (few.high - few.low)
+
+    def test_constant_times_have_an_interval_without_width(self) -> None:
+        assert percentile_interval([np.full(5, 3.0)] * 4, 95, seed=0) == Interval(3.0, 3.0, 3.0)
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("low", "high", "expected"), [(0.9, 1.1, "tie"), (1.01, 1.2, "better"), (0.8, 0.99, "worse")]
+    )
+    def test_a_speed_up_is_judged_against_one(self, low: float, high: float, expected: str) -> None:
+        assert verdict(low, high, no_difference=1.0, higher_is_better=True) == expected
+
+    def test_an_interval_that_touches_no_difference_is_a_tie(self) -> None:
+        assert verdict(0.0, 0.1, higher_is_better=False) == verdict(-0.1, 0.0, higher_is_better=False) == "tie"
+
+    def test_a_p_value_is_never_nothing_and_never_above_one(self) -> None:
+        assert 0 < bootstrap_p_value(np.ones(999)) == pytest.approx(2 / 1000)
+        assert bootstrap_p_value(np.zeros(999)) == 1.0
+
+
+class TestWhatIsRefused:
+    def test_nan_with_how_many(self) -> None:
+        scores = np.array([0.1, np.nan, np.nan, 0.4])
+        with pytest.raises(DataError, match="decisions: 2 of 4 are NaN"):
+            interval_of(accuracy, np.zeros(4), scores, seed=0)
+        with pytest.raises(DataError, match="1 of 3 are NaN"):
+            percentile_interval([np.array([1.0, np.nan]), np.array([1.0])], 50, seed=0)
+
+    def test_a_metric_that_is_nan_on_some_resamples(self) -> None:
+        def fragile(truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+            return np.where((truth != decisions).any(-1), accuracy(truth, decisions), np.nan)
+
+        with pytest.raises(DataError, match="on resamples"):
+            interval_of(fragile, np.zeros(5, int), np.array([1, 0, 0, 0, 0]), seed=0)
+
+    def test_lengths_that_differ(self) -> None:
+        with pytest.raises(DataError, match=r"target.*4"):
+            paired_drop(accuracy, np.zeros(3), np.zeros(3), np.zeros(4), higher_is_better=True, seed=0)
+        with pytest.raises(DataError, match=r"\[2, 3\]"):
+            ratio_of_medians([np.ones(3)] * 2, [np.ones(3)] * 3, seed=0)
+
+    def test_too_little_to_say_how_sure_a_figure_is(self) -> None:
+        with pytest.raises(DataError, match="at least 2"):
+            agreement(np.zeros(1), np.zeros(1))
+        with pytest.raises(DataError, match="at least 2"):
+            percentile_interval([np.ones(20)], 50, seed=0)
+        with pytest.raises(DataError, match="1 of 2 hold no call"):
+            percentile_interval([np.ones(20), np.ones(0)], 50, seed=0)

@@ -1,0 +1,182 @@
+"""Laws of the report: complete, equal on page and in Markdown, escaped, offline, the same bytes each time."""
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from sample import sample_run
+
+from compress.errors import DataError
+from evaluation.measurement import Measurement, Run
+from reports.number import read_comparison, read_measurement
+from reports.page import render_html, render_markdown, write_report
+
+ONLY = Measurement(target="some-model", name="accuracy", value=0.9, unit="ratio", higher_is_better=True)
+
+
+class Reader(HTMLParser):
+    """Collects a page's words, attributes, ids and table headings."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.words, self.tags, self.rows, self._style = [], [], [], False
+        self.feed(page)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._style = tag == "style"
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_endtag(self, tag):
+        self._style = self._style and tag != "style"
+
+    def handle_data(self, data):
+        if not self._style:
+            self.words.append(data)
+            if self.rows and data.strip():
+                self.rows[-1].append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Reader(render_html([sample_run()]))
+
+
+def test_every_measurement_is_on_the_page_with_unit_count_and_interval(page):
+    for m in sample_run().measurements:
+        reading = read_measurement(m)
+        wanted = {m.target, m.name, reading.figure, m.unit} | ({reading.interval} - {""})
+        wanted |= {f"{m.count:,}"} if m.count is not None else set()
+        assert any(wanted <= set(row) for row in page.rows), m
+
+
+def test_the_headline_compares_the_result_with_the_reference_and_gives_every_interval(page):
+    headline = page.text[: page.text.index("What each step did")]
+    for c in sample_run().comparisons:
+        if (c.target, c.baseline) == ("result", "torch-fp32"):
+            reading = read_comparison(c)
+            assert reading.figure in headline
+            assert reading.interval in headline
+
+
+def test_page_and_markdown_show_the_same_numbers(page):
+    markdown = re.sub(r"!\[.*?\]\(.*?\)", "", render_markdown([sample_run()])).replace("\\", "")
+    told = set(re.findall(r"\d[\d,.]*\d", markdown))
+    shown = set(re.findall(r"\d[\d,.]*\d", page.text))
+    assert told <= shown
+
+
+def test_text_of_the_run_is_escaped():
+    evil = "<script>alert(1)</script>"
+    run = sample_run()
+    renamed = run.targets[0].model_copy(update={"title": evil})
+    run = run.model_copy(
+        update={
+            "name": evil,
+            "targets": [renamed, *run.targets[1:]],
+            "tables": {**run.tables, "data": {evil: evil}, evil: [{evil: evil}]},
+            "series": {f"{evil}.$x_{evil}$": {"x": [1, 2], "y": [1, 2], "x_unit": evil, "y_unit": "$\\bad$"}},
+            "measurements": [*run.measurements, ONLY.model_copy(update={"target": evil})],
+        }
+    )
+    page = render_html([run])
+    assert "<script" not in page.lower()
+    assert "&lt;script&gt;" in page
+    assert "<script" not in render_markdown([run]).partition("```")[0]
+
+
+def test_nothing_is_fetched(page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "img", "iframe", "object")
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            assert re.match(r"(#|data:,|$)", attributes.get(name) or ""), (tag, attributes)
+    assert not re.search(r"@import|url\((?!#)", render_html([sample_run()]))
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path):
+    runs = [sample_run(), sample_run("other", faster=1.3)]
+    for folder in ("a", "b"):
+        assert write_report(runs, tmp_path / folder) == tmp_path / folder / "index.html"
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert {"index.html", "report.md", "summary.csv", "runs-tradeoff.svg"} <= set(files)
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+
+
+def test_markdown_names_the_charts_that_are_written(tmp_path):
+    write_report([sample_run()], tmp_path)
+    named = re.findall(r"\]\(([\w-]+\.svg)\)", (tmp_path / "report.md").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(path.name for path in tmp_path.glob("*.svg"))
+    for name in named:
+        drawn = ElementTree.parse(tmp_path / name).getroot()
+        assert drawn.get("role") == "img"
+        assert drawn.get("aria-label")
+
+
+@pytest.mark.parametrize("runs", [[sample_run()], [sample_run(), sample_run()]], ids=["one", "two of a name"])
+def test_ids_are_unique_and_links_lead_somewhere(runs):
+    tags = Reader(render_html(runs)).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = {value for _, attributes in tags for name, value in attributes.items() if name.endswith("href")}
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+
+
+def test_headings_of_tables_have_a_scope(page):
+    assert all(attributes.get("scope") in ("col", "row") for tag, attributes in page.tags if tag == "th")
+
+
+SECTIONS = {
+    "gates": "## Gates",
+    "series": "## Training",
+    "tables": "## Anatomy",
+    "recipe": "## Recipe",
+    "environment": "## Environment",
+    "skipped": "## Not measured",
+    "lineage": "Lineage",
+    "comparisons": "speed-up over torch-fp32",
+}
+
+
+@pytest.mark.parametrize(("field", "title"), SECTIONS.items())
+def test_what_is_absent_is_left_out(field, title):
+    run = sample_run()
+    bare = run.model_copy(update={field: type(getattr(run, field))()})
+    assert title in render_markdown([run])
+    assert title not in render_markdown([bare])
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(name="empty"),
+        Run(name="one", measurements=[ONLY]),
+        Run(name="zero", measurements=[ONLY.model_copy(update={"name": "latency_p50_ms", "value": 0.0, "unit": "ms"})]),
+        Run(name="odd", series={"s": 3, "t.u": {"x": [1], "y": []}}, tables={"anatomy": [{"layer": 1}], "n": 4}),
+        sample_run().model_copy(update={"targets": [], "comparisons": []}),
+    ],
+    ids=lambda run: run.name,
+)
+def test_a_run_with_hardly_anything_renders(run, tmp_path):
+    assert write_report([run], tmp_path).exists()
+    assert run.name in render_markdown([run, sample_run()])
+
+
+def test_a_failed_gate_is_told_first(page):
+    text = Reader(render_html([sample_run(min_speedup=12)])).text
+    assert "1 of 3 gates failed: min_speedup is 9.8x, wanted at least 12x." in text
+    assert text.index("gates failed") < text.index("times smaller")
+    assert "gates failed" not in page.text
+
+
+def test_runs_of_different_machines_are_not_compared_silently():
+    other = sample_run("other").model_copy(update={"environment": {"cpu": "another"}})
+    assert "different machines" in render_markdown([sample_run(), other])
+    assert "different machines" not in render_markdown([sample_run(), sample_run("other")])
+
+
+def test_no_runs_are_refused(tmp_path):
+    with pytest.raises(DataError, match="wanted at least one"):
+        write_report([], tmp_path)

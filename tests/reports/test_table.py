@@ -1,0 +1,64 @@
+"""Laws of tables: cells stay cells whatever is in them, and README markers can be filled again and again."""
+
+import pytest
+from sample import sample_run
+
+from compress.errors import DataError
+from evaluation.measurement import Measurement, Run
+from reports.number import Reading
+from reports.table import fill_markers, results_table, table_of, to_markdown
+
+README = "# Title\n\n<!-- results:trio -->\nold\n<!-- /results -->\n\nEnd.\n"
+
+
+def test_filling_markers_twice_changes_nothing():
+    runs = {"trio": sample_run()}
+    once = fill_markers(README, runs)
+    assert results_table(runs["trio"]) in once
+    assert "old" not in once
+    assert fill_markers(once, runs) == once
+
+
+def test_text_outside_markers_is_untouched():
+    filled = fill_markers(README, {"trio": sample_run()})
+    assert filled.startswith("# Title\n\n<!-- results:trio -->\n")
+    assert filled.endswith("\n<!-- /results -->\n\nEnd.\n")
+    assert fill_markers("no markers", {}) == "no markers"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (README, "line 3: .*names no known run; known: other"),
+        ("<!-- results:other -->", "not closed"),
+        ("<!-- results:other -->\n<!-- results:other -->\n<!-- /results -->", "line 1: .*not closed"),
+        ("\n<!-- /results -->", "line 2: .*closes nothing"),
+    ],
+)
+def test_broken_markers_are_refused(text, told):
+    with pytest.raises(DataError, match=told):
+        fill_markers(text, {"other": sample_run()})
+
+
+def test_every_target_has_a_row():
+    run = sample_run()
+    lines = results_table(run).splitlines()
+    assert all(any(target.name in line for line in lines) for target in run.targets)
+
+
+def test_a_cell_cannot_break_its_row():
+    table = table_of("t", ["a", "b"], [("x | y\nz", "<script>")])
+    line = to_markdown(table).splitlines()[2]
+    assert line == r"| x \| y z | &lt;script&gt; |"
+
+
+def test_empty_columns_are_left_out_and_a_shared_count_is_told_once():
+    rows = [("a", "", Reading("1", "0 to 2", 7)), ("b", "", Reading("2", "1 to 3", 7))]
+    table = table_of("t", ["name", "nothing", "figure"], rows)
+    assert table.columns == ("name", "figure (n = 7)")
+    assert [str(row[1]) for row in table.rows] == ["1 (0 to 2)", "2 (1 to 3)"]
+
+
+def test_one_measurement_is_enough():
+    only = Measurement(target="m", name="bytes", value=1e6, unit="bytes", higher_is_better=False)
+    assert "1.00 MB" in results_table(Run(name="r", measurements=[only]))

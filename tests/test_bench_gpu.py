@@ -1,0 +1,169 @@
+"""The GPU benchmark runs from a checkout alone, writes a run.json that we can read, and names what it can't do."""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from evaluation.measurement import Run, read_run
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parent.parent / "bench" / "gpu.py"
+COMPILE = torch.compile
+QUICK = ["--device", "cpu", "--size", "tiny", "--quick", "--shapes", "1x16,2x8"]
+
+
+@pytest.fixture(scope="module")
+def gpu() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_gpu", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_gpu"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(gpu: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("bench") / "gpu"
+    with pytest.MonkeyPatch.context() as patch:
+        # Tracing is what may fail here; generating code takes half a minute and is torch's own business.
+        patch.setattr(torch, "compile", lambda model, **_: COMPILE(model, backend="eager"))
+        assert gpu.main([*QUICK, "--output", str(output)]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
+    return read_run(folder)
+
+
+def test_every_target_is_measured_at_every_shape_with_an_interval(run: Run) -> None:
+    assert [target.name for target in run.targets] == ["torch-fp32", "torch-bf16", "torch-compile"]
+    for target in run.targets:
+        for batch, tokens in ((1, 16), (2, 8)):
+            for name in ("latency_p50_ms", "latency_p95_ms"):
+                found = run.measured(target.name, name, batch=batch, tokens=tokens)
+                assert found is not None
+                assert found.low is not None
+                assert found.high is not None
+                assert found.count is not None
+                assert 0 < found.low <= found.value <= found.high
+                assert found.count >= 9
+
+
+def test_speed_ups_are_over_eager_fp32_and_have_an_interval(run: Run) -> None:
+    for target in ("torch-bf16", "torch-compile"):
+        found = run.compared(target, "torch-fp32", "speedup", batch=1, tokens=16)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= found.value <= found.high
+
+
+def test_every_variant_computes_the_same_but_for_rounding(run: Run) -> None:
+    assert run.tables["parity"]
+    assert all(row["largest_logit_difference"] < 0.05 for row in run.tables["parity"])
+
+
+def test_what_cannot_run_here_is_named_with_a_reason(run: Run) -> None:
+    assert [(entry.target, bool(entry.reason)) for entry in run.skipped] == [("onnx-fp16", True)]
+
+
+def test_attention_is_measured_plain_and_fused(run: Run) -> None:
+    for row in run.tables["attention"]:
+        assert row["plain_outcome"] == row["fused_outcome"] == "measured"
+        assert row["speedup_low"] <= row["speedup"] <= row["speedup_high"]
+        assert "quoted_plain" not in row  # figures of a GPU don't stand beside a CPU's
+
+
+def test_run_json_names_versions_but_no_place_of_this_machine(folder: Path, run: Run) -> None:
+    assert run.environment["torch"]
+    assert str(Path.home()) not in (folder / "run.json").read_text(encoding="utf-8")
+
+
+def test_a_variant_that_fails_leaves_the_others_standing(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*_: object, **__: object) -> None:
+        raise RuntimeError("no compiler here\nand a long trace")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    sitting = gpu.Sitting(torch.device("cpu"), gpu.Effort(((1, 4),), (), 3, 0.001, 3, 0.0), seed=0)
+    gpu.time_model(gpu._model(None, "tiny"), sitting)
+    assert list(sitting.findings.targets) == ["torch-fp32", "torch-bf16"]
+    assert {"target": "torch-compile", "reason": "1x4: no compiler here"} in sitting.findings.skipped
+
+
+def test_out_of_memory_is_a_result(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu, "plain_attention", too_large)
+    sitting = gpu.Sitting(torch.device("cpu"), gpu.Effort((), (16,), 3, 0.001, 3, 0.0), seed=0)
+    gpu.time_attention(sitting)
+    row = sitting.findings.attention[0]
+    assert (row["plain_outcome"], row["fused_outcome"]) == ("out of memory", "measured")
+    assert "plain_ms" not in row
+    assert "speedup" not in row
+    assert "out of memory" in gpu._table(sitting.findings)
+
+
+def test_plain_attention_equals_the_fused_kernel(gpu: ModuleType) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 9, 8)
+    fused = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(gpu.plain_attention(query, key, value), fused)
+
+
+def test_the_exported_model_gives_the_same_logits_at_any_shape(gpu: ModuleType, tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    model = gpu._model(None, "tiny")
+    gpu.export(model, tmp_path / "model.onnx")
+    for batch, tokens in ((1, 1), (3, 5)):
+        inputs = gpu._inputs(batch, tokens, model.config.vocab_size, torch.device("cpu"), seed=0)
+        logits = gpu.onnx_call(tmp_path / "model.onnx", inputs, model.config.num_labels, torch.float32)()
+        with torch.inference_mode():
+            torch.testing.assert_close(logits, model(**inputs).logits, atol=1e-5, rtol=1e-4)
+
+
+def test_intervals_hold_the_value_and_vanish_for_constant_times(gpu: ModuleType) -> None:
+    constant = [torch.full((4,), 2.0).numpy()] * 3
+    assert gpu._interval(gpu._median, constant, seed=0) == {"value": 2.0, "low": 2.0, "high": 2.0}
+    assert gpu._interval(gpu._ratio, constant, constant, seed=0) == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shapes", "16"], "BATCHxTOKENS"),
+        (["--shapes", "0x16"], "at least 1"),
+        (["--model", "no-such-folder"], "no config.json"),
+    ],
+)
+def test_wrong_options_end_with_code_2_and_what_was_wanted(
+    gpu: ModuleType, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as fault:
+        gpu.main(["--device", "cpu", *arguments])
+    assert fault.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_figures_of_a_cpu_do_not_land_where_those_of_a_gpu_are_published(gpu: ModuleType) -> None:
+    assert "published" not in gpu._options(["--device", "cpu"]).output.parts
+
+
+def test_it_imports_nothing_of_this_project() -> None:
+    tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
+    imported = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    allowed = {"numpy", "torch", "transformers", "onnxruntime", "__future__"} | set(sys.stdlib_module_names)
+    assert imported <= allowed
