@@ -71,17 +71,22 @@ def evenly(
 ) -> list[int]:
     """Units to keep of each group: the same fraction of all, the largest fraction that is within the budget.
 
+    Rounding makes many groups lose a block at the same fraction; the first of them keep theirs where the budget allows.
+
     Raises:
         ModelError: the budget is below what the smallest model costs; the message names the nearest reachable.
     """
     steps = max(group.units for group in groups)
-    counts: list[int] = []
+    larger = [group.units for group in groups]
     for step in range(steps, -1, -1):
         counts = [_rounded(group.units * step / steps, block(group), group.units) for group in groups]
-        units = {group.name: count for group, count in zip(groups, counts, strict=True)}
-        if cost(anatomy.with_units(units)) <= budget:
+        if _cost_of(counts, anatomy, groups, cost) <= budget:
+            for index, count in enumerate(larger):
+                tried = [*counts[:index], count, *counts[index + 1 :]]
+                counts = tried if _cost_of(tried, anatomy, groups, cost) <= budget else counts
             return counts
-    raise _unreachable(anatomy, cost, {g.name: c for g, c in zip(groups, counts, strict=True)}, budget)
+        larger = counts
+    raise _unreachable(anatomy, cost, _by_name(groups, larger), budget)
 
 
 def strongest(scores: Float[Tensor, "unit"], count: int) -> Bool[Tensor, "unit"]:
@@ -96,6 +101,14 @@ def strongest(scores: Float[Tensor, "unit"], count: int) -> Bool[Tensor, "unit"]
     keep = torch.zeros(len(scores), dtype=torch.bool)
     keep[scores.argsort(descending=True, stable=True)[:count]] = True
     return keep
+
+
+def _by_name(groups: Sequence[Group], counts: Sequence[int]) -> dict[str, int]:
+    return {group.name: count for group, count in zip(groups, counts, strict=True)}
+
+
+def _cost_of(counts: Sequence[int], anatomy: Anatomy, groups: Sequence[Group], cost: Cost) -> int:
+    return cost(anatomy.with_units(_by_name(groups, counts)))
 
 
 def _next_block(kept: int, size: int) -> int:

@@ -58,6 +58,11 @@ class Group:
         """The slices that read the units' outputs."""
         return tuple(s for s in self.slices if s.side == "columns")
 
+    def moved_to(self, layer: int) -> Group:
+        """The same group in another layer; the layer's number is a part of its modules' paths."""
+        renamed = [replace(s, module=s.module.replace(f".{self.layer}.", f".{layer}.", 1)) for s in self.slices]
+        return replace(self, layer=layer, slices=tuple(renamed))
+
     def unit_flops(self, tokens: int) -> int:
         """FLOPs of one unit on one sequence of `tokens` tokens; a multiply-accumulate counts as 2."""
         return 2 * tokens * (self.unit_macs + tokens * self.unit_pair_macs)
@@ -108,9 +113,11 @@ class Anatomy:
 
         Assumes that what a layer holds outside its groups is the same in every layer, as it is in all families here.
         """
-        groups = [replace(g, layer=new) for new, old in enumerate(kept) for g in self.groups if g.layer == old]
+        groups = [g.moved_to(new) for new, old in enumerate(kept) for g in self.groups if g.layer == old]
         encoder = self.rest["encoder"] * len(kept) // self.layers
-        return replace(self, layers=len(kept), groups=tuple(groups), rest={**self.rest, "encoder": encoder})
+        rest = {**self.rest, "encoder": encoder}
+        macs = self.rest_macs * len(kept) // self.layers
+        return replace(self, layers=len(kept), groups=tuple(groups), rest=rest, rest_macs=macs)
 
     def is_even(self, axis: Axis) -> bool:
         """Whether all layers have the same number of units on `axis`."""

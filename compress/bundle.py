@@ -108,7 +108,9 @@ def source_bundle(folder: Path, task: Task, labels: tuple[str, ...], lineage: Li
     Raises:
         ModelError: not a model folder, an unknown family, weights that are missing or not safetensors.
     """
-    config = _read_json(folder / "config.json", "a model folder has one")
+    from safetensors import SafetensorError
+
+    config = read_config(folder)
     family = family_of(config.get("model_type", "missing"))
     if not any(folder.glob("*.safetensors")):
         others = sorted(file.name for file in folder.glob("*.bin"))
@@ -116,7 +118,7 @@ def source_bundle(folder: Path, task: Task, labels: tuple[str, ...], lineage: Li
         raise ModelError(f"{folder}: no *.safetensors{hint}")
     try:
         model = task.read(folder, labels)
-    except (OSError, ValueError, RuntimeError) as fault:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
         raise ModelError(f"{folder}: transformers can't load it: {fault}") from fault
     model.eval()
     anatomy = anatomy_of(model, family)
@@ -152,8 +154,10 @@ def load(path: str | Path) -> Bundle:
     path = Path(path)
     if not path.exists():
         raise ModelError(f"{path}: no such file or folder; wanted a model folder or an ONNX file")
+    if path.is_file() and path.suffix != ".onnx":
+        raise ModelError(f"{path}: neither a model folder nor an ONNX file; a folder has config.json and its weights")
     folder = path if path.is_dir() else path.parent.parent if path.parent.name == "onnx" else path.parent
-    config = _read_json(folder / "config.json", "a model folder has one")
+    config = read_config(folder)
     labels = _labels_of(config, folder)
     lineage = _lineage_in(folder)
     weights = _weights_in(folder) if path.is_dir() else path
@@ -172,6 +176,15 @@ def load(path: str | Path) -> Bundle:
         return _around(weights, config, anatomy, read_tokenizer(folder), task, labels, lineage)
     model = _rebuild(folder, config, anatomy, task)
     return Bundle(model, config, anatomy, read_tokenizer(folder), task, labels, lineage)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a model folder.
+
+    Raises:
+        ModelError: there is none, or it is no JSON object.
+    """
+    return _read_json(folder / "config.json", "a model folder has one")
 
 
 def stock_model(config: dict[str, Any], task: Task) -> PreTrainedModel:
@@ -300,7 +313,7 @@ def _weights_digest(model: PreTrainedModel) -> str:
 def _read_json(file: Path, hint: str) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelError(f"{file}: no such file; {hint}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as fault:
         raise ModelError(f"{file}: not readable as JSON: {fault}") from None

@@ -88,6 +88,11 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def modules(kind: str) -> tuple[str, ...]:
+    """The full names of all modules of a kind, helpers included, sorted."""
+    return tuple(f"{FOLDERS[kind]}.{file}" for file in _files(kind))
+
+
 @cache
 def _files(kind: str) -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules([str(_folder(kind))])))

@@ -51,7 +51,7 @@ class _CriterionField:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [_with_name("criteria", name) for name in catalog.names("criteria")]}
+        return {"anyOf": [_with_name(handler, name) for name in catalog.names("criteria")]}
 
 
 class _StageField:
@@ -76,10 +76,11 @@ class _StageField:
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         def entry(name: str) -> JsonSchemaValue:
-            body = catalog.load("stages", name).model_json_schema()
+            body = {"anyOf": [handler(catalog.load("stages", name).__pydantic_core_schema__), {"type": "null"}]}
             return {"type": "object", "properties": {name: body}, "required": [name], "additionalProperties": False}
 
-        return {"anyOf": [entry(name) for name in catalog.names("stages")]}
+        names = catalog.names("stages")
+        return {"anyOf": [{"enum": list(names)}, *(entry(name) for name in names)]}
 
 
 def name_of(kind: str, value: object) -> str:
@@ -87,14 +88,17 @@ def name_of(kind: str, value: object) -> str:
     return catalog.name_of(kind, type(value).__module__.rsplit(".", 1)[-1])
 
 
-def _with_name(kind: str, name: str) -> JsonSchemaValue:
-    schema = catalog.load(kind, name).model_json_schema()
+def _with_name(handler: GetJsonSchemaHandler, name: str) -> JsonSchemaValue:
+    """A criterion's schema with `use` among its keys; written out, as its definition elsewhere has no such key."""
+    reference = handler(catalog.load("criteria", name).__pydantic_core_schema__)
+    schema = dict(handler.resolve_ref_schema(reference))
     schema["properties"] = {"use": {"const": name}, **schema.get("properties", {})}
     schema["required"] = ["use", *schema.get("required", [])]
     return schema
 
 
+# The field classes stand last, or the validators' own, empty JSON Schema would take the place of theirs.
 CriterionChoice = Annotated[
-    Criterion, _CriterionField, PlainValidator(_CriterionField.read), PlainSerializer(_CriterionField.write)
+    Criterion, PlainValidator(_CriterionField.read), PlainSerializer(_CriterionField.write), _CriterionField
 ]
-StageChoice = Annotated[Stage, _StageField, PlainValidator(_StageField.read), PlainSerializer(_StageField.write)]
+StageChoice = Annotated[Stage, PlainValidator(_StageField.read), PlainSerializer(_StageField.write), _StageField]

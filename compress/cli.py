@@ -29,6 +29,7 @@ OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="DI
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV)
+NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 @app.command()
@@ -145,7 +146,7 @@ def _exit_code() -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted; finished stages are kept, the same command goes on from them", 130)
     except typer.TyperException as fault:  # the parser's: a wrong command, option or value
-        return _say(str(fault) + "; `compress --help` shows what there is", 2)
+        return _say(str(fault).rstrip(".") + "; `compress --help` shows what there is", 2)
     except CompressError as fault:
         return _say(str(fault), fault.exit_code)
     except OSError as fault:
@@ -158,6 +159,8 @@ def _machine_fault(fault: OSError) -> int:
     if isinstance(fault, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
         return 0
+    if fault.errno in NO_FOLDER:
+        return _say(f"{fault.filename}: {fault.strerror}; a file is in the way, choose another folder", 2)
     if fault.errno not in NO_ROOM:
         raise fault
     return _say(f"{fault.filename or 'the disk'}: {fault.strerror}; free space or choose another folder", 2)

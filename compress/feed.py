@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from compress.data import Split, batches, encode
+from compress.data import Encoded, Split, batches, encode
 
 if TYPE_CHECKING:
     import torch
     from jaxtyping import Int
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from compress.bundle import Bundle
 
@@ -43,11 +44,17 @@ def feed(
     """Every example of `split` once, in batches of `size`: by length without a seed, shuffled in buckets with one."""
     import torch
 
-    encoded = encode(split, bundle.tokenizer, max_tokens=bundle.max_tokens)
+    encoded = _encoded(split, bundle.tokenizer, bundle.max_tokens)
     for batch in batches(encoded, size, shuffle_seed=seed):
         inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.inputs.items()}
         labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)
         yield TensorBatch(inputs, labels)
+
+
+@lru_cache(maxsize=8)
+def _encoded(split: Split, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+    """Tokenized once, however many passes are made."""
+    return encode(split, tokenizer, max_tokens=max_tokens)
 
 
 def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

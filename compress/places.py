@@ -67,8 +67,8 @@ def read_yaml(file: Path) -> Document:
         raise RecipeError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as fault:
         raise RecipeError(f"{file}: not readable: {fault}") from None
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             raise RecipeError(f"{file}:1:1: the file is empty; wanted a recipe")
@@ -78,11 +78,13 @@ def read_yaml(file: Path) -> Document:
         mark = fault.problem_mark or fault.context_mark
         where = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
         raise RecipeError(f"{file}:{where}: not YAML: {fault.problem or fault.context}") from None
+    except yaml.reader.ReaderError as fault:
+        before = text[: fault.position].split("\n")
+        where = f"{len(before)}:{len(before[-1]) + 1}"
+        raise RecipeError(f"{file}:{where}: not YAML: unacceptable character #x{fault.character:04x}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise RecipeError(f"{file}:1:1: not YAML: {reason}") from None
-    finally:
-        loader.dispose()
 
 
 def read_value(text: str) -> Any:

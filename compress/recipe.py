@@ -16,10 +16,12 @@ from compress.baselines import BASELINES
 from compress.choices import StageChoice, name_of
 from compress.data import DataSettings
 from compress.deploy import Deploy, Shape
-from compress.errors import RecipeError
+from compress.errors import ModelError, RecipeError
 from compress.places import Document, Key, Place, read_value, read_yaml
+from compress.runtime import runtime_of
 from compress.sources import SourceField
 from compress.stage import Form, Settings
+from compress.task import task_of
 
 
 def _known(kind: str, names: Iterable[str]) -> AfterValidator:
@@ -37,7 +39,19 @@ def _known(kind: str, names: Iterable[str]) -> AfterValidator:
 TaskName = Annotated[str, _known("task", catalog.names("tasks"))]
 MetricName = Annotated[str, _known("metric", catalog.names("metrics"))]
 BaselineName = Annotated[str, _known("baseline", BASELINES)]
-Bound = Annotated[float | None, Field(gt=0.5, lt=1, description="judge the worse end of this interval instead")]
+
+
+def _bound_that_is_measured(value: float | None) -> float | None:
+    if value not in (None, 0.95):
+        raise ValueError(f"the intervals of a run are of 95 %: wanted 0.95, got {value}")
+    return value
+
+
+Bound = Annotated[
+    float | None,
+    Field(description="0.95: judge the worse end of the 95 % interval instead"),
+    AfterValidator(_bound_that_is_measured),
+]
 
 
 class ModelSettings(Settings):
@@ -131,12 +145,12 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as fault:
-        faults += [_restated(error) for error in fault.errors(include_url=False)]
+        faults += [_restated(error) for error in _without_echoes(fault.errors(include_url=False))]
     faults += _chain_faults(values)
     if recipe is not None:
-        faults += _gate_faults(recipe)
+        faults += [*_runtime_faults(recipe), *_gate_faults(recipe)]
     if faults or recipe is None:
-        raise RecipeError(_listing(file, document, faults))
+        raise RecipeError(_listing(file, document, values, faults))
     return recipe
 
 
@@ -158,24 +172,41 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
             raise RecipeError(f"--set {change}: wanted PATH=VALUE, as stages.0.distill.epochs=3")
         *outer, last = path.split(".")
         try:
+            value = read_value(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as fault:
+            reason = getattr(fault, "problem", None) or str(fault).split("\n", 1)[0]
+            raise RecipeError(f"--set {change}: the value is not YAML: {reason}") from None
+        try:
             here: Any = changed
             for key in outer:
-                position = _index(here, key)
-                here = here[position][key] if isinstance(here, list) and not key.isdigit() else here[position]
-            here[_index(here, last)] = read_value(text)
-        except (KeyError, IndexError, TypeError, ValueError, yaml.YAMLError):
+                here = _container(here, key)[_index(here, key)]
+            _container(here, last)[_index(here, last)] = value
+        except (KeyError, IndexError, TypeError, ValueError):
             raise RecipeError(f"--set {change}: the recipe has no place {path!r}") from None
     return changed
 
 
-def _index(here: Any, key: str) -> Any:
-    """`key` as it indexes `here`: a number, or a stage's name, in a list; else itself."""
-    if not isinstance(here, list):
-        return key
-    if key.isdigit():
-        return int(key)
-    [position] = [index for index, item in enumerate(here) if isinstance(item, dict) and key in item]
-    return position
+def _container(here: Any, key: str) -> Any:
+    """What `key` is looked up in: `here` itself, or the one entry of a list of stages that has the stage `key`."""
+    if not isinstance(here, list) or key.isdecimal():
+        return here
+    [entry] = [item for item in here if isinstance(item, dict) and key in item]
+    return entry
+
+
+def _index(here: Any, key: str) -> str | int:
+    return int(key) if isinstance(here, list) and key.isdecimal() else key
+
+
+def _without_echoes(errors: Sequence[Any]) -> list[Any]:
+    """The errors without those that only count entries of a list whose entries are refused themselves."""
+    places = [error["loc"] for error in errors]
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(len(place) > len(error["loc"]) and place[: len(error["loc"])] == error["loc"] for place in places)
+    ]
 
 
 def _restated(error: Any) -> Fault:
@@ -183,7 +214,8 @@ def _restated(error: Any) -> Fault:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         return Fault(error["loc"], f"the key {error['loc'][-1]!r} is missing")
-    if isinstance(error["input"], str | int | float | bool) and repr(error["input"]) not in message:
+    short = isinstance(error["input"], str | int | float | bool)
+    if short and error["type"] != "unknown_key" and repr(error["input"]) not in message:
         message = f"{message[0].lower()}{message[1:]}, got {error['input']!r}"
     return Fault(error["loc"], message)
 
@@ -215,9 +247,21 @@ def _why_not(name: str, wants: Form) -> str:
     return f"{name} works on a torch model, and what reaches it here is an ONNX graph: put it before `export`"
 
 
+def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
+    """A runtime that does not exist, or that can't open what `export` leaves."""
+    try:
+        runtime = runtime_of(recipe.deploy.runtime)
+    except ModelError as fault:
+        yield Fault(("deploy", "runtime"), str(fault))
+        return
+    if runtime.form is not Form.ONNX:
+        yield Fault(("deploy", "runtime"), f"{recipe.deploy.runtime!r} runs torch models; wanted one for ONNX graphs")
+
+
 def _gate_faults(recipe: Recipe) -> Iterator[Fault]:
     """Gates on what is not measured."""
     gates, measured = recipe.gates, recipe.measure
+    metrics = measured.metrics or task_of(recipe.model.task).metrics
     for name in ("min_speedup", "min_compression"):
         gate = getattr(gates, name)
         if gate and gate.baseline not in measured.baselines:
@@ -228,22 +272,32 @@ def _gate_faults(recipe: Recipe) -> Iterator[Fault]:
         yield Fault(
             ("gates", "min_speedup", "shape"), f"{gates.min_speedup.shape} is not among deploy.shapes ({listed})"
         )
-    if gates.max_quality_drop and measured.metrics and gates.max_quality_drop.metric not in measured.metrics:
-        listed = ", ".join(measured.metrics)
+    if gates.max_quality_drop and gates.max_quality_drop.metric not in metrics:
+        listed = ", ".join(metrics)
         wanted = gates.max_quality_drop.metric
         yield Fault(("gates", "max_quality_drop", "metric"), f"{wanted!r} is not among measure.metrics ({listed})")
 
 
-def _listing(file: Path, document: Document, faults: Sequence[Fault]) -> str:
-    """Every fault on a line of its own, in the order of the file."""
+def _listing(file: Path, document: Document, values: Any, faults: Sequence[Fault]) -> str:
+    """Every fault on a line of its own, in the order of the file; what `--set` put in has its outer key's place."""
     placed: list[tuple[Place, str]] = []
     for fault in faults:
-        found, place = document.place(fault.path)
-        name = ".".join(str(key) for key in found) or "recipe"
+        _, place = document.place(fault.path)
+        name = ".".join(str(key) for key in _keys_in(values, fault.path)) or "recipe"
         placed.append((place, f"{name}: {fault.message}"))
     placed.sort(key=lambda item: (item[0].line, item[0].column))
     lines = [f"{file}:{place}: {text}" for place, text in dict.fromkeys(placed)]
     return "\n".join(lines)
+
+
+def _keys_in(values: Any, path: Sequence[Key]) -> list[Key]:
+    """The components of `path` that are keys of `values`; validators add others."""
+    found: list[Key] = []
+    for key in path:
+        if (isinstance(values, dict) and key in values) or (isinstance(values, list) and key in range(len(values))):
+            values = values[key]  # type: ignore[index]  # an index of a list is in that range, so it is a number
+            found.append(key)
+    return found
 
 
 def stage_name(position: int, stage: Any, *, prepare: bool = False) -> str:

@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress import catalog
 from compress.bundle import Bundle, OnnxGraph, load, save, source_bundle
-from compress.data import Splits, load_data
+from compress.data import Split, Splits, load_data
+from compress.deploy import Deploy
 from compress.lineage import Lineage, Step, digest_of
 from compress.provenance import code_digest, versions
 from compress.recipe import Recipe, stage_name
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     import torch
 
 RECORD = "record.json"
+
+Sights = Mapping[str, "Split | Deploy | Bundle | None"]
+"""What a stage may ask to see, by the name of the context's field."""
 
 Progress = Callable[[str, float, str], None]
 """Told (stage, fraction done, what is going on)."""
@@ -89,22 +94,27 @@ class Runner:
         reference, prepared = start, list[Outcome]()
         for position, stage in enumerate(self.recipe.prepare, start=1):
             name = stage_name(position, stage, prepare=True)
-            prepared.append(self._outcome(name, stage, reference, splits, reference=None))
+            prepared.append(self._outcome(name, stage, reference, self._sights(splits, None)))
             reference = prepared[-1].bundle
-        bundle, stages = reference, list[Outcome]()
+        bundle, stages, sights = reference, list[Outcome](), self._sights(splits, reference)
         for position, stage in enumerate(self.recipe.stages, start=1):
-            stages.append(self._outcome(stage_name(position, stage), stage, bundle, splits, reference=reference))
+            stages.append(self._outcome(stage_name(position, stage), stage, bundle, sights))
             bundle = stages[-1].bundle
         return Executed(source, splits, reference, tuple(prepared), tuple(stages))
 
-    def _outcome(self, name: str, stage: Stage, bundle: Bundle, splits: Splits, *, reference: Bundle | None) -> Outcome:
-        key = self._key(stage, bundle, splits, reference)
+    def _sights(self, splits: Splits, reference: Bundle | None) -> Sights:
+        """All that a stage may ask to see; the test split is not among it."""
+        shown = {"train": splits.train, "dev": splits.dev, "calibration": splits.calibration}
+        return {**shown, "deploy": self.recipe.deploy, "reference": reference}
+
+    def _outcome(self, name: str, stage: Stage, bundle: Bundle, sights: Sights) -> Outcome:
+        key = self._key(stage, bundle, sights)
         folder = None if self.fresh else self.store.find(key)
         reused = folder is not None
         if folder is None:
             self.progress(name, 0.0, "")
             with self.store.making(key) as draft:
-                self._make(name, stage, bundle, splits, reference, draft)
+                self._make(name, stage, bundle, sights, draft)
             folder = self.store.find(key)
             assert folder is not None, "what was just made is there and whole"
         self.progress(name, 1.0, "done before" if reused else "done")
@@ -113,22 +123,16 @@ class Runner:
             name, folder, replace(Step(**record["step"]), name=name), record["curves"], tuple(record["gates"]), reused
         )
 
-    def _make(
-        self, name: str, stage: Stage, bundle: Bundle, splits: Splits, reference: Bundle | None, draft: Path
-    ) -> None:
+    def _make(self, name: str, stage: Stage, bundle: Bundle, sights: Sights, draft: Path) -> None:
         """Apply one stage and write bundle and record into `draft`."""
         curves: dict[str, Any] = {}
         gates: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
             context = Context(
-                train=splits.train,
-                dev=splits.dev,
-                calibration=splits.calibration,
-                deploy=self.recipe.deploy,
+                **_shown(stage, sights),
                 device=_torch_device(self.device, self.recipe.deploy.thread_count),
                 seed=self.recipe.seed,
                 scratch=Path(scratch),
-                reference=reference,
                 record=curves.__setitem__,
                 check=lambda **gate: gates.append(gate),
                 progress=lambda fraction, message: self.progress(name, fraction, message),
@@ -148,7 +152,7 @@ class Runner:
         record = {"step": asdict(step), "curves": curves, "gates": gates}
         (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
-    def _key(self, stage: Stage, bundle: Bundle, splits: Splits, reference: Bundle | None) -> str:
+    def _key(self, stage: Stage, bundle: Bundle, sights: Sights) -> str:
         """Everything that can change the stage's outcome."""
         return digest_of(
             {
@@ -156,15 +160,32 @@ class Runner:
                 "settings": _settings(stage),
                 "input": bundle.digest,
                 "lineage": bundle.lineage.as_json(),
-                "reference": reference.digest if reference else None,
-                "data": [splits.train.digest, splits.dev.digest, splits.calibration.digest],
-                "deploy": self.recipe.deploy.model_dump(mode="json"),
+                "sees": {name: _digest_of_sight(sights[name]) for name in sorted(stage.sees)},
                 "device": self.device,
+                "threads": self.recipe.deploy.thread_count,
                 "seed": self.recipe.seed,
-                "code": [code_digest(type(stage).__module__), code_digest("compress.runner"), _criterion_code(stage)],
+                "code": _code(stage, bundle),
                 "versions": versions(),
             }
         )
+
+
+class _Withheld:
+    """Stands where a stage has not declared that it looks, so that a key can't miss what an outcome depends on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        raise AssertionError(f"the stage looks at {self._name!r} without naming it in `sees`")
+
+
+def _shown(stage: Stage, sights: Sights) -> dict[str, Any]:
+    return {name: value if name in stage.sees else _Withheld(name) for name, value in sights.items()}
+
+
+def _digest_of_sight(sight: Split | Deploy | Bundle | None) -> Any:
+    return sight.model_dump(mode="json") if isinstance(sight, Deploy) else sight.digest if sight is not None else None
 
 
 def sizes(bundle: Bundle) -> dict[str, float]:
@@ -184,10 +205,13 @@ def _settings(stage: Stage) -> dict[str, Any]:
     return stage.model_dump(mode="json")
 
 
-def _criterion_code(stage: Stage) -> str | None:
-    """A criterion is found by name, so the stage's own imports do not reach its file."""
-    criterion = getattr(stage, "criterion", None)
-    return code_digest(type(criterion).__module__) if criterion is not None else None
+def _code(stage: Stage, bundle: Bundle) -> list[str]:
+    """Digests of the code that makes a stage's outcome; what is found by name, its own imports do not reach."""
+    metric = catalog.load("metrics", bundle.task.metrics[0])
+    used = [type(stage), type(bundle), type(bundle.family), type(bundle.task), metric]
+    if criterion := getattr(stage, "criterion", None):
+        used.append(type(criterion))
+    return [code_digest(kind.__module__) for kind in used]
 
 
 def _torch_device(name: str, threads: int) -> torch.device:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -29,6 +29,9 @@ class Form(StrEnum):
 
     TORCH = "torch"
     ONNX = "onnx"
+
+
+Sight = Literal["train", "dev", "calibration", "deploy", "reference"]
 
 
 class Settings(BaseModel):
@@ -81,6 +84,9 @@ class Stage(Protocol):
 
     consumes: ClassVar[Form]
     produces: ClassVar[Form]
+    sees: ClassVar[tuple[Sight, ...]]
+    """What of the context the stage looks at. The rest is withheld, and leaves a finished stage valid when it changes:
+    recipes with different deployments share a teacher."""
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle: ...
 

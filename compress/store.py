@@ -48,19 +48,27 @@ class Store:
             StoreError: no space, no permission, or another process is making the same entry.
         """
         folder = self._folder(key)
-        try:
+        with self._blamed():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with held(folder.with_suffix(".lock"), "this stage"):
+        with held(folder.with_suffix(".lock"), "this stage"):
+            with self._blamed():
                 draft = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
-                try:
-                    yield draft
+            try:
+                yield draft
+                with self._blamed():
                     files = sorted(file for file in draft.rglob("*") if file.is_file())
                     listed = {file.relative_to(draft).as_posix(): file_digest(file) for file in files}
                     (draft / MANIFEST).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
                     shutil.rmtree(folder, ignore_errors=True)  # an entry that was damaged, or is to be made afresh
                     os.replace(draft, folder)
-                finally:
-                    shutil.rmtree(draft, ignore_errors=True)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Report the machine's refusals as the store's; those met while a stage works are not the store's doing."""
+        try:
+            yield
         except OSError as fault:
             raise StoreError(f"{self.root}: the stage store can't be written: {fault}") from fault
 

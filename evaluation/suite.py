@@ -94,11 +94,13 @@ def measure(
     """
     if conditions.test.labels is None:
         raise DataError("test: no labels to measure quality against; give its table a `label`")
+    _check_shapes(subjects, conditions.deploy.shapes)
     opened, skipped = _open_all(subjects, conditions)
     try:
         for index, one in enumerate(opened):
             progress("quality", index / len(opened), one.name)
             one.scores = _scores(one, conditions.test)
+        progress("quality", 1.0, "done")
         for index, shape in enumerate(conditions.deploy.shapes):
             _time(opened, shape, conditions, _part(progress, index, len(conditions.deploy.shapes)))
         measurements = [row for one in opened for row in _measurements(one, conditions)]
@@ -115,6 +117,15 @@ def measure(
     predictions = {one.name: one.scores for one in opened}
     targets = tuple(one.subject.target for one in opened)
     return Sitting(targets, tuple(skipped), tuple(measurements), tuple(comparisons), predictions)
+
+
+def _check_shapes(subjects: Sequence[Subject], shapes: Sequence[Shape]) -> None:
+    for subject in subjects:
+        longest = subject.bundle.max_tokens
+        if (long := next((shape for shape in shapes if shape.tokens > longest), None)) is not None:
+            raise DataError(
+                f"shape {long}: {subject.target.name} reads {longest} tokens at most; ask for a shorter one"
+            )
 
 
 def _open_all(subjects: Sequence[Subject], conditions: Conditions) -> tuple[list[_Open], list[Skipped]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 import recipes
 from compress.bundle import Bundle, load
 from compress.commands.device import resolved_device
@@ -49,9 +51,9 @@ def measure(request: Request, output: Path | None) -> Run:
     Raises:
         CompressError: a target is no model, the table is not as asked, or a shape can't be read.
     """
-    bundles = {_name(target): load(target) for target in dict.fromkeys(request.targets)}
+    bundles = [(_name(target), load(target)) for target in dict.fromkeys(request.targets)]
     deploy = Deploy(threads=request.threads, shapes=_shapes(request.latency))
-    subjects = [subject for name, bundle in bundles.items() for subject in _subjects(name, bundle, request.runtimes)]
+    subjects = [subject for name, bundle in bundles for subject in _subjects(name, bundle, request.runtimes)]
     subjects = _named_apart(subjects)
     first = subjects[0].bundle
     if any(subject.bundle.labels != first.labels for subject in subjects):
@@ -137,7 +139,12 @@ def _test_split(request: Request, labels: tuple[str, ...]) -> Split:
     fields: dict[str, Any] = {"source": request.data, "label": {"column": "label", "names": list(labels)}}
     if request.columns:
         fields["columns"] = _columns(request.columns)
-    table = read_table(TableSettings.model_validate(fields), Sources(cache_root(), Path()), label_names=labels)
+    try:
+        settings = TableSettings.model_validate(fields)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        raise DataError(f"--data {request.data}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    table = read_table(settings, Sources(cache_root(), Path()), label_names=labels)
     pairs = tuple(table.pairs) if table.pairs is not None else None
     return Split("test", tuple(table.texts), pairs, table.labels, table.label_names)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import recipes
 from compress.anatomy import Anatomy, anatomy_of
-from compress.bundle import stock_model
+from compress.bundle import read_config, stock_model
 from compress.data import Split, load_data
 from compress.family import family_of
 from compress.lineage import digest_of
@@ -93,10 +92,9 @@ def _named(recipe: Recipe) -> list[tuple[str, Any]]:
 
 def _source_anatomy(folder: Path, recipe: Recipe, labels: Sequence[str]) -> Anatomy:
     """The source's anatomy from its config alone, so that a plan costs no memory."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    task = task_of(recipe.model.task)
-    model = stock_model({**config, **label_maps(labels)}, task)
-    return anatomy_of(model, family_of(config.get("model_type", "missing")))
+    config = read_config(folder)
+    family = family_of(config.get("model_type", "missing"))
+    return anatomy_of(stock_model({**config, **label_maps(labels)}, task_of(recipe.model.task)), family)
 
 
 def _foretold(recipe: Recipe, anatomy: Anatomy, train: Split) -> Planned:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import recipes
+from compress import catalog
 from compress.baselines import BASELINES
 from compress.bundle import Bundle
 from compress.commands.device import resolved_device
@@ -86,10 +87,15 @@ def _key(recipe: Recipe, executed: Executed, device: str) -> str:
             "models": [executed.reference.digest, *(outcome.bundle.digest for outcome in executed.stages)],
             "test": executed.splits.test.digest,
             "machine": environment(device, recipe.deploy.thread_count),
-            "code": [code_digest("evaluation.suite"), code_digest("compress.commands.run")],
+            "code": [code_digest(module) for module in ("evaluation.suite", "compress.commands.run", *_by_name())],
             "versions": versions(),
         }
     )
+
+
+def _by_name() -> list[str]:
+    """Modules that measuring finds by name, so that no import leads to them."""
+    return [module for kind in ("metrics", "runtimes", "tasks") for module in catalog.modules(kind)]
 
 
 def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tell: Tell, started: float) -> Run:
@@ -103,7 +109,7 @@ def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tel
     )
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         subjects = [*_baselines(recipe, executed.reference, Path(scratch), tell), *_steps(recipe, executed)]
-        sitting = measure(subjects, conditions, baselines=recipe.measure.baselines, progress=tell)
+        sitting = measure(subjects, conditions, baselines=(REFERENCE, *recipe.measure.baselines), progress=tell)
     run = _assembled(recipe, executed, sitting, device, time.monotonic() - started)
     gates = [*_stage_gates(executed), *judge(recipe.gates, run, reference=REFERENCE)]
     run = run.model_copy(update={"gates": gates})

@@ -49,7 +49,7 @@ class Taylor(Settings):
                 caught = [inputs[group.name] for group in groups]
                 gradients = torch.autograd.grad(loss, caught)
                 for index, (value, gradient) in enumerate(zip(caught, gradients, strict=True)):
-                    moved = _mask_gradients(value * gradient, groups[index])
+                    moved = _mask_gradients(value.detach() * gradient, groups[index])
                     totals[index] += moved.abs().sum(dim=0).double().cpu()
         finally:
             for hook in hooks:

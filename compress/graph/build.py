@@ -14,6 +14,7 @@ from compress.errors import ExportError
 
 if TYPE_CHECKING:
     import onnx_ir
+    from transformers import PreTrainedModel
 
 AttentionForm = Literal["fused", "plain"]
 
@@ -38,8 +39,7 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> Onnx
     inputs = {name: example.clone() for name in bundle.tokenizer.model_input_names}
     axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
     model = bundle.module.eval()
-    model.set_attn_implementation("sdpa")
-    with _quiet(), torch.no_grad():
+    with _quiet(), _sdpa(model), torch.no_grad():
         try:
             program = torch.onnx.export(
                 model,
@@ -81,6 +81,17 @@ def _strip(model: onnx_ir.Model) -> None:
             output.metadata_props.clear()
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
+
+
+@contextmanager
+def _sdpa(model: PreTrainedModel) -> Iterator[None]:
+    """Let the model use sdpa attention while the block runs: a bundle's model is not for us to change."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 @contextmanager

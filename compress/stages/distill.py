@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from compress.errors import DataError, ModelError
 from compress.feed import TensorBatch, placed
 from compress.losses import hidden_states, soft_labels
-from compress.stage import Context, Form, Settings
+from compress.stage import Context, Form, Settings, Sight
 from compress.surgery import keep_layers
 from compress.training import Training, train
 
@@ -30,7 +30,18 @@ class Student(Settings):
 
     def chosen(self, count: int) -> tuple[int, ...]:
         """The layers kept of a model that has `count`."""
-        return spread(count, self.layers) if isinstance(self.layers, int) else self.layers
+        if isinstance(self.layers, int):
+            return spread(count, self.layers)
+        if any(layer not in range(count) for layer in self.layers):
+            raise ModelError(f"distill: layers {list(self.layers)} wanted of a model that has layers 0 to {count - 1}")
+        return self.layers
+
+    @field_validator("layers")
+    @classmethod
+    def _some_and_each_once(cls, layers: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if isinstance(layers, tuple) and (not layers or list(layers) != sorted(set(layers))):
+            raise ValueError(f"wanted layers in rising order, each once; got {list(layers)}")
+        return layers
 
 
 class LogitsLoss(Settings):
@@ -77,6 +88,7 @@ class Distill(Training):
 
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
+    sees: ClassVar[tuple[Sight, ...]] = ("train", "dev", "reference")
 
     learning_rate: float = Field(2e-4, gt=0, description="at the schedule's peak")
     student: Student | None = Field(None, description="left out: the incoming model, with all its layers")

@@ -14,7 +14,7 @@ from compress.data import fixed_batch
 from compress.graph.build import OPSETS, AttentionForm, build_graph
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import fusion, parity
-from compress.stage import Context, Form, Settings
+from compress.stage import Context, Form, Settings, Sight
 
 if TYPE_CHECKING:
     from compress.anatomy import Anatomy
@@ -32,6 +32,7 @@ class Export(Settings):
 
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.ONNX
+    sees: ClassVar[tuple[Sight, ...]] = ("calibration", "deploy")
 
     attention: Literal["fused", "plain", "fastest"] = Field("fused", description="one node a layer, or spelled out")
 

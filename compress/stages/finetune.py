@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from compress.errors import DataError
 from compress.feed import TensorBatch
-from compress.stage import Context, Form
+from compress.stage import Context, Form, Sight
 from compress.training import Training, train
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Finetune(Training):
 
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
+    sees: ClassVar[tuple[Sight, ...]] = ("train", "dev")
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
         if context.train.labels is None:

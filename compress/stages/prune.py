@@ -12,7 +12,7 @@ from compress.anatomy import Anatomy, Axis, Group
 from compress.choices import CriterionChoice
 from compress.errors import ModelError
 from compress.repair import least_squares
-from compress.stage import Context, Form, Settings
+from compress.stage import Context, Form, Settings, Sight
 from compress.surgery import keep_units
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Prune(Settings):
 
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
+    sees: ClassVar[tuple[Sight, ...]] = ("calibration",)
 
     target: Target
     axes: tuple[Axis, ...] = Field(("heads", "ffn"), min_length=1, description="what may be cut")

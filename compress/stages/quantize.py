@@ -9,7 +9,7 @@ from pydantic import Field
 
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import quantized
-from compress.stage import Context, Form, Settings
+from compress.stage import Context, Form, Settings, Sight
 
 if TYPE_CHECKING:
     from compress.anatomy import Anatomy
@@ -28,6 +28,7 @@ class Quantize(Settings):
 
     consumes: ClassVar[Form] = Form.ONNX
     produces: ClassVar[Form] = Form.ONNX
+    sees: ClassVar[tuple[Sight, ...]] = ()
 
     method: Literal["dynamic_int8"] = Field("dynamic_int8", description="how weights and activations become integers")
 

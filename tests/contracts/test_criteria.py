@@ -85,8 +85,8 @@ def _plain_squares(bundle: Bundle, group: Group, unit: int) -> float:
         linear = bundle.module.get_submodule(part.module)
         for place in range(unit * part.span, (unit + 1) * part.span):
             weights = linear.weight[place] if part.side == "rows" else linear.weight[:, place]
-            total += sum(float(weight) ** 2 for weight in weights)
-            total += float(linear.bias[place]) ** 2 if part.side == "rows" else 0.0
+            total += sum(weight**2 for weight in weights.tolist())
+            total += linear.bias[place].item() ** 2 if part.side == "rows" else 0.0
     return total
 
 

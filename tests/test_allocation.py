@@ -1,0 +1,167 @@
+"""Laws of allocation: the budget is kept, nothing much below it is given, and the weakest leave first."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.allocation import by_rank, evenly, strongest
+from compress.anatomy import Anatomy, Group
+from compress.errors import ModelError
+
+BLOCK = 8
+
+
+def _block(group: Group) -> int:
+    return BLOCK if group.axis == "ffn" and group.units > BLOCK else 1
+
+
+def _cost(anatomy: Anatomy) -> int:
+    return anatomy.encoder_parameters
+
+
+def _unit_cost(group: Group) -> int:
+    return group.unit_parameters
+
+
+@st.composite
+def anatomies(draw: st.DrawFn) -> Anatomy:
+    """Models of 1 to 4 layers with heads and channels of any number and price."""
+    groups = []
+    for layer in range(draw(st.integers(1, 4))):
+        heads, channels = draw(st.integers(1, 8)), draw(st.integers(1, 60))
+        groups.append(Group("heads", layer, heads, (), draw(st.integers(1, 500)), 1))
+        groups.append(Group("ffn", layer, channels, (), draw(st.integers(1, 50)), 1))
+    rest = {"embeddings": 7, "encoder": draw(st.integers(0, 100)), "head": 5}
+    return Anatomy("bert", len(groups) // 2, tuple(groups), rest)
+
+
+def _smallest(anatomy: Anatomy) -> int:
+    return _cost(anatomy.with_units({group.name: min(group.units, _block(group)) for group in anatomy.groups}))
+
+
+def _budget(anatomy: Anatomy, share: float) -> float:
+    """Between what the smallest model costs and what the whole one does."""
+    return _smallest(anatomy) + share * (_cost(anatomy) - _smallest(anatomy))
+
+
+def _ranked(anatomy: Anatomy, *, budget: float, seed: int = 0) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    scores = [torch.rand(group.units, generator=generator) for group in anatomy.groups]
+    choose = partial(by_rank, cost=_cost, unit_cost=_unit_cost, block=_block)
+    return choose(anatomy, anatomy.groups, scores, budget=budget)
+
+
+def _even(anatomy: Anatomy, *, budget: float, seed: int = 0) -> list[int]:
+    return evenly(anatomy, anatomy.groups, budget=budget, cost=_cost, block=_block)
+
+
+def _left(anatomy: Anatomy, counts: list[int]) -> int:
+    units = {group.name: count for group, count in zip(anatomy.groups, counts, strict=True)}
+    return _cost(anatomy.with_units(units))
+
+
+allocations = pytest.mark.parametrize("allocate", [_ranked, _even], ids=["by_rank", "evenly"])
+shares = st.floats(0, 1)
+
+
+@allocations
+@settings(max_examples=60, deadline=None)
+@given(anatomy=anatomies(), share=shares)
+def test_the_budget_is_kept_and_missed_by_less_than_a_block(allocate, anatomy: Anatomy, share: float):
+    budget = _budget(anatomy, share)
+    left = _left(anatomy, allocate(anatomy, budget=budget))
+    dearest = max(_block(group) * group.unit_parameters for group in anatomy.groups)
+    assert budget - dearest < left <= budget
+
+
+@allocations
+@settings(max_examples=60, deadline=None)
+@given(anatomy=anatomies(), share=shares)
+def test_every_group_keeps_a_block_and_what_stays_is_whole_blocks(allocate, anatomy: Anatomy, share: float):
+    for group, count in zip(anatomy.groups, allocate(anatomy, budget=_budget(anatomy, share)), strict=True):
+        assert min(group.units, _block(group)) <= count <= group.units
+        assert count == group.units or count % _block(group) == 0
+
+
+@allocations
+@settings(max_examples=60, deadline=None)
+@given(anatomy=anatomies(), one=shares, other=shares)
+def test_a_larger_budget_never_leaves_less(allocate, anatomy: Anatomy, one: float, other: float):
+    small, large = sorted((_budget(anatomy, one), _budget(anatomy, other)))
+    kept_small, kept_large = allocate(anatomy, budget=small), allocate(anatomy, budget=large)
+    assert _left(anatomy, kept_small) <= _left(anatomy, kept_large)
+    if allocate is _ranked:
+        assert all(a <= b for a, b in zip(kept_small, kept_large, strict=True))
+
+
+@allocations
+@settings(max_examples=20, deadline=None)
+@given(anatomy=anatomies())
+def test_the_whole_budget_keeps_everything(allocate, anatomy: Anatomy):
+    assert allocate(anatomy, budget=_cost(anatomy)) == [group.units for group in anatomy.groups]
+
+
+@allocations
+@settings(max_examples=20, deadline=None)
+@given(anatomy=anatomies())
+def test_an_unreachable_target_names_the_nearest(allocate, anatomy: Anatomy):
+    nearest = _smallest(anatomy)
+    with pytest.raises(ModelError, match=f"the nearest that these axes can reach is {nearest / _cost(anatomy):.3f}"):
+        allocate(anatomy, budget=nearest - 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    scores=st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), min_size=2, max_size=4), cut=st.data()
+)
+def test_where_all_units_cost_the_same_the_lowest_scores_leave(scores: list[list[float]], cut: st.DataObject):
+    groups = tuple(Group("heads", layer, 3, (), 10, 1) for layer in range(len(scores)))
+    anatomy = Anatomy("bert", len(groups), groups, {"embeddings": 0, "encoder": 0, "head": 0})
+    tensors = [torch.tensor(score) for score in scores]
+    gone = cut.draw(st.integers(0, len(groups)))
+    budget = 10 * (3 * len(groups) - gone)
+    counts = by_rank(anatomy, groups, tensors, budget=budget, cost=_cost, unit_cost=_unit_cost, block=_block)
+    masks = [strongest(score, count) for score, count in zip(tensors, counts, strict=True)]
+    assert sum(counts) == 3 * len(groups) - gone
+    for score, mask in zip(tensors, masks, strict=True):
+        if gone:
+            dropped = torch.cat([s[~m] for s, m in zip(tensors, masks, strict=True)]).max()
+            # A group that is down to its last unit keeps it, whatever its score.
+            assert int(mask.sum()) == 1 or score[mask].min() >= dropped or _blocked(tensors, masks)
+
+
+def _blocked(scores: list[torch.Tensor], masks: list[torch.Tensor]) -> bool:
+    """Whether some group was kept from losing its last unit, so that stronger ones had to leave elsewhere."""
+    return any(int(mask.sum()) == 1 for mask in masks)
+
+
+@settings(max_examples=30, deadline=None)
+@given(units=st.integers(2, 40), layers=st.integers(1, 4), share=shares)
+def test_evenly_treats_equal_groups_alike_to_within_a_block(units: int, layers: int, share: float):
+    groups = tuple(Group("ffn", layer, units, (), 10, 1) for layer in range(layers))
+    anatomy = Anatomy("bert", layers, groups, {"embeddings": 0, "encoder": 0, "head": 0})
+    counts = _even(anatomy, budget=_budget(anatomy, share))
+    assert max(counts) - min(counts) <= BLOCK
+
+
+def test_dear_units_leave_before_cheap_ones_of_the_same_score():
+    groups = (Group("heads", 0, 4, (), 100, 1), Group("ffn", 0, 4, (), 1, 1))
+    anatomy = Anatomy("bert", 1, groups, {"embeddings": 0, "encoder": 0, "head": 0})
+    even = [torch.ones(4), torch.ones(4)]
+    counts = by_rank(anatomy, groups, even, budget=304, cost=_cost, unit_cost=_unit_cost, block=_block)
+    assert counts == [3, 4]
+
+
+@settings(max_examples=40, deadline=None)
+@given(scores=st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=12), data=st.data())
+def test_strongest_keeps_as_many_as_asked_and_none_weaker_than_a_dropped_one(scores: list[float], data: st.DataObject):
+    count = data.draw(st.integers(1, len(scores)))
+    score = torch.tensor(scores)
+    keep = strongest(score, count)
+    assert int(keep.sum()) == count
+    assert count == len(scores) or score[keep].min() >= score[~keep].max()

@@ -1,0 +1,261 @@
+"""Laws of the bundle: its digest is its identity, its folder holds no path, and a bad folder is refused with a reason."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import LABELS, logits_of, mixed_inputs, tiny_bundle
+
+import compress
+from compress.bundle import Bundle, load, save, source_bundle
+from compress.errors import ModelError
+from compress.lineage import Lineage, Step
+from compress.stage import Form
+
+
+@pytest.fixture
+def folder(tmp_path: Path, bundle: Bundle) -> Path:
+    """A saved tiny bundle."""
+    save(bundle, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def _edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+
+
+# Digest
+
+
+def test_equal_bundles_have_equal_digests(bundle: Bundle):
+    assert bundle.digest == tiny_bundle().digest
+    assert bundle.digest == bundle.with_model(copy.deepcopy(bundle.module)).digest
+
+
+def test_the_digest_is_that_of_what_the_bundle_does(bundle: Bundle):
+    weight = copy.deepcopy(bundle.module)
+    with torch.no_grad():
+        weight.classifier.bias[0] += 1e-6
+    words = copy.deepcopy(bundle.tokenizer)
+    words.add_tokens(["new"])
+    changed = {
+        "weight": replace(bundle, model=weight),
+        "label": replace(bundle, labels=("negative", "glad")),
+        "order of labels": replace(bundle, labels=LABELS[::-1]),
+        "vocabulary": replace(bundle, tokenizer=words),
+        "config": replace(bundle, config={**bundle.config, "hidden_act": "relu"}),
+    }
+    digests = {name: other.digest for name, other in changed.items()}
+    assert bundle.digest not in digests.values()
+    assert len(set(digests.values())) == len(digests)
+
+
+@pytest.mark.parametrize("change", [{"padding_side": "left"}, {"model_max_length": 16}])
+def test_the_digest_counts_how_texts_are_cut_and_padded(bundle: Bundle, change: dict[str, Any]):
+    tokenizer = copy.deepcopy(bundle.tokenizer)
+    for name, value in change.items():
+        setattr(tokenizer, name, value)
+    assert replace(bundle, tokenizer=tokenizer).digest != bundle.digest
+
+
+def test_lineage_is_no_part_of_the_digest(bundle: Bundle):
+    assert replace(bundle, lineage=Lineage("pip:model==1!model", "sha256:00")).digest == bundle.digest
+
+
+def test_a_graphs_digest_is_that_of_its_bytes_not_of_its_place(exported, tmp_path: Path):
+    made = exported["even-fused"][1]
+    moved = tmp_path / "other.onnx"
+    shutil.copy(made.graph.path, moved)
+    assert replace(made, model=replace(made.graph, path=moved)).digest == made.digest
+    with moved.open("ab") as file:
+        file.write(b"\x00")
+    assert replace(made, model=replace(made.graph, path=moved)).digest != made.digest
+
+
+# Save and load
+
+
+def test_a_saved_bundle_comes_back_with_all_that_it_was(bundle: Bundle, tmp_path: Path):
+    step = Step(
+        "01-prune", "prune", {"round_to": 16}, 13, {"parameters": 2.0}, {"parameters": 1.0}, "sha256:a", "sha256:b"
+    )
+    kept = replace(bundle, lineage=Lineage("pip:model==1!model", "sha256:00").then(step))
+    save(kept, tmp_path)
+    again = compress.load(tmp_path)
+    assert again.digest == kept.digest
+    assert again.lineage == kept.lineage
+    assert again.task.name == kept.task.name
+    assert again.labels == LABELS
+    assert again.form is Form.TORCH
+    assert not again.module.training
+    text = "w0 w5 unheard-of w7"
+    assert again.tokenizer(text)["input_ids"] == kept.tokenizer(text)["input_ids"]
+    assert again.max_tokens == kept.max_tokens == 64
+
+
+def test_loading_draws_nothing_from_the_callers_generator(folder: Path):
+    state = torch.random.get_rng_state()
+    load(folder)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_no_file_holds_a_path(folder: Path, tmp_path: Path):
+    save(load(folder), tmp_path / "again")
+    source = source_bundle(tmp_path / "again", load(folder).task, LABELS, Lineage())
+    save(source, tmp_path / "third")
+    for file in (tmp_path / "third").iterdir():
+        content = file.read_bytes()
+        assert str(tmp_path).encode() not in content, file.name
+        assert b"/model" not in content, file.name
+        assert str(Path.home()).encode() + b"/" not in content, file.name
+
+
+def test_saving_the_same_bundle_twice_writes_the_same_bytes(bundle: Bundle, tmp_path: Path):
+    for name in ("one", "two"):
+        save(bundle, tmp_path / name)
+    files = {file.name for file in (tmp_path / "one").iterdir()}
+    assert files >= {"config.json", "anatomy.json", "lineage.json", "model.safetensors", "tokenizer.json"}
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_a_source_folder_gets_the_recipes_labels(folder: Path, bundle: Bundle):
+    source = source_bundle(folder, bundle.task, ("bad", "good"), Lineage())
+    assert source.labels == ("bad", "good")
+    assert source.config["id2label"] == {"0": "bad", "1": "good"}
+    inputs = mixed_inputs(bundle)
+    assert torch.allclose(logits_of(source.module, inputs), logits_of(bundle.module, inputs), atol=1e-5)
+
+
+def test_an_onnx_file_is_loaded_by_its_name(folder: Path, exported, tmp_path: Path):
+    made = exported["even-fused"][1]
+    save(made, folder)  # beside the weights, as in a finished run
+    assert load(folder).form is Form.TORCH
+    again = load(folder / "onnx" / "model.onnx")
+    assert again.form is Form.ONNX
+    assert again.digest == made.digest
+    shutil.copy(folder / "onnx" / "model.onnx", folder / "onnx" / "model_int8.onnx")
+    assert load(folder / "onnx" / "model_int8.onnx").graph.precision == "int8"
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"name one of its ONNX files \(found: model.onnx, model_int8.onnx\)"):
+        load(folder)
+    with pytest.raises(ModelError, match=r"model_fp16\.onnx: no such file"):
+        load(folder / "onnx" / "model_fp16.onnx")
+
+
+# Bad folders
+
+
+def test_a_pickle_is_never_opened(folder: Path, bundle: Bundle):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(ModelError, match=r"no \*\.safetensors; pytorch_model\.bin is a pickle"):
+        source_bundle(folder, bundle.task, LABELS, Lineage())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("config.json", "no such file; a model folder has one"), ("anatomy.json", "compress run")]
+)
+def test_a_missing_file_is_named(folder: Path, name: str, words: str):
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=words) as told:
+        load(folder)
+    assert name in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "anatomy.json", "lineage.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00\x01", "null"])
+def test_a_file_that_is_no_json_object_is_refused(folder: Path, name: str, content: str):
+    (folder / name).write_text(content)
+    with pytest.raises(ModelError, match=name):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "anatomy.json", "lineage.json"])
+def test_an_empty_object_is_refused(folder: Path, name: str):
+    (folder / name).write_text("{}")
+    with pytest.raises(ModelError, match=name):
+        load(folder)
+
+
+def test_an_edited_anatomy_is_refused(folder: Path):
+    def fewer(document: dict[str, Any]) -> None:
+        document["groups"][1]["units"] = 60
+
+    _edit(folder / "anatomy.json", fewer)
+    with pytest.raises(ModelError, match=r"model\.safetensors: does not fit anatomy\.json: .*edited by hand"):
+        load(folder)
+
+    def more(document: dict[str, Any]) -> None:
+        document["groups"][1]["units"] = 68
+
+    _edit(folder / "anatomy.json", more)
+    with pytest.raises(ModelError, match="says 68 units, the config makes 64"):
+        load(folder)
+
+
+def test_an_anatomy_that_counts_falsely_is_refused(folder: Path):
+    def dearer(document: dict[str, Any]) -> None:
+        document["groups"][1]["unit_parameters"] += 1
+
+    _edit(folder / "anatomy.json", dearer)
+    with pytest.raises(ModelError, match=r"anatomy\.json"):
+        load(folder)
+
+
+def test_weights_that_were_cut_short_are_refused(folder: Path, bundle: Bundle):
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        load(folder)
+    with pytest.raises(ModelError, match="can't load it"):
+        source_bundle(folder, bundle.task, LABELS, Lineage())
+
+
+def test_an_unknown_family_is_named_with_the_known_ones(folder: Path, bundle: Bundle):
+    _edit(folder / "config.json", lambda document: document.update(model_type="mamba"))
+    for read in (lambda: load(folder), lambda: source_bundle(folder, bundle.task, LABELS, Lineage())):
+        with pytest.raises(ModelError, match="'mamba' is of no known family; known: bert"):
+            read()
+
+
+def test_an_unknown_task_is_named(folder: Path):
+    _edit(folder / "anatomy.json", lambda document: document.update(task="text-clasification"))
+    with pytest.raises(ModelError, match="did you mean 'text-classification'"):
+        load(folder)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder: Path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match="tokenizer"):
+        load(folder)
+
+
+def test_a_tokenizer_that_pads_and_cuts_by_itself_is_stopped(folder: Path, bundle: Bundle):
+    _edit(
+        folder / "tokenizer.json",
+        lambda document: document.update(
+            padding={
+                "strategy": {"Fixed": 32},
+                "direction": "Right",
+                "pad_to_multiple_of": None,
+                "pad_id": 0,
+                "pad_type_id": 0,
+                "pad_token": "[PAD]",
+            },
+            truncation={"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+        ),
+    )
+    text = "w1 w2 w3 w4 w5"
+    assert load(folder).tokenizer(text)["input_ids"] == bundle.tokenizer(text)["input_ids"]

@@ -1,0 +1,93 @@
+"""Laws of the training loop: it learns, keeps the best epoch, and stops when the loss is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny import tiny_split
+
+from compress.bundle import Bundle
+from compress.errors import ModelError
+from compress.feed import TensorBatch
+from compress.schedules import Schedule
+from compress.stage import Context
+from compress.training import Training, dev_score, train
+
+
+def _loss(model: torch.nn.Module, batch: TensorBatch) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels)
+
+
+def test_it_learns_the_toy_task(bundle: Bundle, make_context: Callable[..., Context]):
+    context = make_context(
+        train=tiny_split("train", 512, seed=1, words=20), dev=tiny_split("dev", 64, seed=2, words=20)
+    )
+    settings = Training(epochs=5, learning_rate=3e-3, batch=16, schedule=Schedule(kind="linear"))
+    trained = train(bundle, _loss, settings, context)
+    assert dev_score(bundle, bundle.module, context) < 0.8
+    assert dev_score(trained, trained.module, context) > 0.95
+    assert not trained.module.training
+
+
+def test_the_best_epoch_is_kept_and_all_are_recorded(bundle: Bundle, make_context: Callable[..., Context]):
+    recorded: dict = {}
+    context = make_context(record=recorded.__setitem__)
+    # So high a rate that scores go up and down from epoch to epoch.
+    settings = Training(epochs=6, learning_rate=2e-2, batch=8, schedule=Schedule(kind="constant", warmup=0.0))
+    best = train(bundle, _loss, settings, context)
+    scores = recorded["dev"]["y"]
+    assert len(scores) == 6
+    assert scores.index(max(scores)) != 5, "this run has to end below its best, or it shows nothing"
+    assert dev_score(best, best.module, context) == max(scores)
+    last = train(bundle, _loss, settings.model_copy(update={"keep": "last"}), context)
+    assert dev_score(last, last.module, context) == scores[-1]
+    assert recorded["loss"]["x"][-1] == recorded["dev"]["x"][-1] == 48
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    bundle: Bundle, make_context: Callable[..., Context]
+):
+    settings = Training(epochs=1, batch=16)
+    first, again, other = (train(bundle, _loss, settings, make_context(seed=seed)).digest for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_loss_that_is_no_number_stops_the_run(bundle: Bundle, make_context: Callable[..., Context]):
+    def broken(model: torch.nn.Module, batch: TensorBatch) -> torch.Tensor:
+        return _loss(model, batch) * float("nan")
+
+    with pytest.raises(ModelError, match="the loss is nan at step 1; a lower learning_rate"):
+        train(bundle, broken, Training(epochs=1), make_context())
+
+
+def test_dropout_draws_nothing_from_the_callers_generator(bundle: Bundle, make_context: Callable[..., Context]):
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    train(bundle, _loss, Training(epochs=1), make_context())
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_dropout_is_on_and_biases_do_not_decay(bundle: Bundle, make_context: Callable[..., Context]):
+    modes = []
+
+    def watched(model: torch.nn.Module, batch: TensorBatch) -> torch.Tensor:
+        modes.append(model.training)
+        # No gradient at all, so that decay is the one thing that moves a weight.
+        return 0.0 * sum(parameter.sum() for parameter in model.parameters())
+
+    settings = Training(epochs=1, weight_decay=0.5, learning_rate=1e-2)
+    trained = train(bundle, watched, settings, make_context())
+    assert modes == [True, True]
+    for (name, before), after in zip(bundle.module.named_parameters(), trained.module.parameters(), strict=True):
+        assert torch.equal(before, after) == (before.ndim <= 1), name
+
+
+def test_scoring_leaves_the_mode_as_it_was(bundle: Bundle, make_context: Callable[..., Context]):
+    for training in (True, False):
+        bundle.module.train(training)
+        dev_score(bundle, bundle.module, make_context())
+        assert bundle.module.training is training
