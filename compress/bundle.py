@@ -97,8 +97,10 @@ class Bundle:
             weights = [file_digest(file) for file in self.model.files]
         else:
             weights = [_weights_digest(self.model)]
-        vocabulary = self.tokenizer.backend_tokenizer.to_str()
-        parts = [weights, self.config, self.anatomy.as_json(), vocabulary, self.task.name, list(self.labels)]
+        tokenizer = self.tokenizer
+        reading = [tokenizer.backend_tokenizer.to_str(), tokenizer.model_max_length, tokenizer.padding_side]
+        reading.append(list(tokenizer.model_input_names))
+        parts = [weights, self.config, self.anatomy.as_json(), reading, self.task.name, list(self.labels)]
         return digest_of(parts)
 
 
@@ -219,6 +221,8 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise ModelError(f"{folder}: no usable tokenizer: {fault}") from fault
     if not tokenizer.is_fast:
         raise ModelError(f"{folder}: the tokenizer has no tokenizer.json; save it once with a fast tokenizer class")
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # what transformers makes up where there is no file
+        raise ModelError(f"{folder}: the tokenizer has no vocabulary; is tokenizer.json missing?")
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     return tokenizer
@@ -231,10 +235,10 @@ def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task)
     from safetensors.torch import load_model
     from transformers import AutoConfig
 
-    kind = config["model_type"]
+    family = family_of(config.get("model_type", "missing"))
     with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not disturb the caller's
         stock = task.build(AutoConfig.for_model(**config))
-    model = shape_like(stock, family_of(kind), anatomy)
+    model = shape_like(stock, family, anatomy)
     try:
         load_model(model, folder / "model.safetensors")
     except (RuntimeError, SafetensorError) as fault:
@@ -242,6 +246,8 @@ def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task)
         raise ModelError(
             f"{folder / 'model.safetensors'}: does not fit anatomy.json: {reason}; was this folder edited by hand?"
         ) from None
+    if anatomy_of(model, family) != anatomy:
+        raise ModelError(f"{folder / anatomies.FILE_NAME}: not what the weights say; was this folder edited by hand?")
     return model.eval()
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from compress.errors import CompressError
+from compress.errors import CompressError, RecipeError
 
 app = typer.Typer(
     help="Compress a trained Transformer by recipe, and report honestly what it cost.",
@@ -148,7 +148,7 @@ def _exit_code() -> int:
     except typer.TyperException as fault:  # the parser's: a wrong command, option or value
         return _say(str(fault).rstrip(".") + "; `compress --help` shows what there is", 2)
     except CompressError as fault:
-        return _say(str(fault), fault.exit_code)
+        return _say(_worded(fault), fault.exit_code)
     except OSError as fault:
         return _machine_fault(fault)
     return int(code or 0)
@@ -164,6 +164,14 @@ def _machine_fault(fault: OSError) -> int:
     if fault.errno not in NO_ROOM:
         raise fault
     return _say(f"{fault.filename or 'the disk'}: {fault.strerror}; free space or choose another folder", 2)
+
+
+def _worded(fault: CompressError) -> str:
+    """The message; a recipe's faults are counted first, as each has a line of its own."""
+    lines = str(fault).splitlines()
+    if isinstance(fault, RecipeError) and len(lines) > 1:
+        lines.insert(0, f"{len(lines)} faults")
+    return "\n".join(lines)
 
 
 def _say(message: str, code: int) -> int:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,8 @@ from tiny import tiny_bundle, tiny_split
 
 from compress import cli
 from compress.bundle import save
+from compress.commands.run import run
+from compress.runtimes.timing import time_interleaved
 
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout, which a subprocess has to import from."""
@@ -62,7 +69,7 @@ class Answer:
 
 
 def small_recipe() -> dict[str, Any]:
-    """Every stage there is, an epoch each; sources relative to the recipe's folder. New values at each call."""
+    """Every stage there is, in a few seconds; sources relative to the recipe's folder. New values at each call."""
     return {
         "version": 1,
         "name": "small",
@@ -77,10 +84,10 @@ def small_recipe() -> dict[str, Any]:
             "test": {"table": "texts", "split": 0.25},
             "calibration": {"from": "train", "examples": 32},
         },
-        "prepare": [{"finetune": {"epochs": 1, "learning_rate": 2e-3, "batch": 16}}],
+        "prepare": [{"finetune": {"epochs": 6, "learning_rate": 2e-3, "batch": 8}}],
         "deploy": {"threads": 1, "precision": "int8", "shapes": ["1x8", "2x16"]},
         "stages": [
-            {"distill": {"student": {"layers": 3}, "epochs": 1, "learning_rate": 2e-3, "batch": 16}},
+            {"distill": {"student": {"layers": 3}, "epochs": 3, "learning_rate": 2e-3, "batch": 8}},
             {
                 "prune": {
                     "target": {"encoder_parameters": 0.7},
@@ -103,11 +110,54 @@ def make_small(home: Path, **changes: Any) -> Small:
     save(tiny_bundle(seed=7), small.model)
     for extra in ("anatomy.json", "lineage.json"):  # a model from the hub has neither
         (small.model / extra).unlink()
-    split = tiny_split("all", ROWS, seed=11)
+    split = tiny_split("all", ROWS, seed=11, words=12)
     rows = [f"{text}\t{split.label_names[label]}" for text, label in zip(split.texts, split.labels, strict=True)]
     small.table.write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
     write_recipe(small.recipe, small_recipe() | changes)
     return small
+
+
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The small recipe, run to its end; made once a session, and not to be changed by any test."""
+    small = Small(tmp_path_factory.getbasetemp() / "finished")
+    if not small.home.exists():
+        make_small(small.home)
+        run_small(small)
+    return small
+
+
+def copy_of(small: Small, home: Path, *, cache: bool = True) -> Small:
+    """A copy that a test may change, with the finished stages or without."""
+    shutil.copytree(small.home, home, ignore=None if cache else shutil.ignore_patterns("cache", "runs"))
+    return Small(home)
+
+
+def run_small(
+    small: Small, *changes: str, fresh: bool = False, tell: Callable[[str, float, str], None] | None = None
+) -> list[tuple[str, float, str]]:
+    """`compress run` in this process, with fewer rounds of timing; gives what progress was told."""
+    told: list[tuple[str, float, str]] = []
+
+    @contextmanager
+    def shown() -> Iterator[Callable[[str, float, str], None]]:
+        def both(work: str, fraction: float, message: str) -> None:
+            told.append((work, fraction, message))
+            if tell is not None:
+                tell(work, fraction, message)
+
+        yield both
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMPRESS_CACHE", str(small.cache))
+        patch.setattr("compress.commands.run.shown", shown)
+        few_rounds(patch)
+        run(str(small.recipe), small.output, changes, None, fresh)
+    return told
+
+
+def few_rounds(patch: pytest.MonkeyPatch) -> None:
+    """Time as little as can be: what is tested here is not how fast anything is."""
+    patch.setattr("evaluation.suite.time_interleaved", partial(time_interleaved, block_calls=5, pause_seconds=0.01))
 
 
 def write_recipe(file: Path, values: Any) -> Path:
@@ -117,12 +167,20 @@ def write_recipe(file: Path, values: Any) -> Path:
 
 
 def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str | Path, cache: Path | None = None
+    patch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str] | None,
+    *words: str | Path,
+    cache: Path | None = None,
 ) -> Answer:
-    """Run the command line in this process."""
-    monkeypatch.setattr(sys, "argv", ["compress", *map(str, words)])
+    """Run the command line in this process. Without `capsys`, as in wider fixtures, only the streams are replaced."""
+    patch.setattr(sys, "argv", ["compress", *map(str, words)])
     if cache is not None:
-        monkeypatch.setenv("COMPRESS_CACHE", str(cache))
+        patch.setenv("COMPRESS_CACHE", str(cache))
+    if capsys is None:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = cli._exit_code()
+        return Answer(code, out.getvalue(), err.getvalue())
     capsys.readouterr()
     code = cli._exit_code()
     said = capsys.readouterr()

@@ -41,7 +41,7 @@ def plan(recipe_name: str, changes: Sequence[str]) -> Planned:
     file = recipes.find(recipe_name)
     recipe = read_recipe(file, changes)
     sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
-    missing = [str(source) for source in _wanted(recipe) if not sources.at_hand(source)]
+    missing = [" or ".join(tried) for tried in _wanted(recipe) if not sources.at_hand(tried)]
     planned: Planned = {"name": recipe.name, "key": digest_of(recipe.resolved()), "missing_sources": missing}
     planned["measured"] = [*recipe.measure.baselines, *(name for name, _ in _named(recipe) if name[0] != "p")]
     if missing:
@@ -81,8 +81,10 @@ def _row(stage: Planned) -> str:
     )
 
 
-def _wanted(recipe: Recipe) -> list[Any]:
-    return [recipe.model.source, *(table.source for table in recipe.data.tables.values())]
+def _wanted(recipe: Recipe) -> list[list[str]]:
+    """Each source as the list of what is tried."""
+    wanted = [recipe.model.source, *(table.source for table in recipe.data.tables.values())]
+    return [[source] if isinstance(source, str) else source for source in wanted]
 
 
 def _named(recipe: Recipe) -> list[tuple[str, Any]]:

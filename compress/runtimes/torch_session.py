@@ -24,7 +24,7 @@ class TorchSession:
         self, model: PreTrainedModel, *, device: str, threads: int, call: Callable[..., Any] | None = None
     ) -> None:
         self._model = model
-        self._call = call or model
+        self._call = model if call is None else call  # a compiled model has no truth value
         self._device = device
         self._threads = threads
 

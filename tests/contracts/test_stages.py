@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tiny import example_stage, logits_of, mixed_inputs, tiny_bundle
 from compress import catalog
 from compress.bundle import Bundle, load, save
 from compress.choices import name_of
-from compress.stage import Context, Form, Stage
+from compress.stage import Context, Form, Sight, Stage
 
 STAGES = catalog.names("stages")
 
@@ -37,6 +38,13 @@ def test_the_docstring_shows_a_recipe_for_the_stage_itself(name: str):
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_a_stage_sees_what_there_is_to_see(name: str):
+    sees = catalog.load("stages", name).sees
+    assert set(sees) <= set(get_args(Sight))
+    assert len(set(sees)) == len(sees)
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_every_setting_is_explained(name: str):
     fields = catalog.load("stages", name).model_fields
     silent = [
@@ -57,7 +65,7 @@ def test_a_stage_keeps_the_laws(stage: Stage, incoming: Bundle, make_context: Ca
     for draw in (3, 4):
         torch.manual_seed(draw)  # a stage draws from the context's seed alone
         state = torch.random.get_rng_state()
-        context = make_context(reference=reference, check=lambda **gate: gates.append(gate))
+        context = make_context(**_withheld(stage, reference), check=lambda **gate: gates.append(gate))
         outcomes.append(stage.apply(incoming, context))
         assert torch.equal(torch.random.get_rng_state(), state), "the caller's random state was disturbed"
 
@@ -69,6 +77,11 @@ def test_a_stage_keeps_the_laws(stage: Stage, incoming: Bundle, make_context: Ca
     assert [gate["name"] for gate in gates if not gate["passed"]] == []
     _assert_survives_saving(outcomes[0], tmp_path / "saved")
     _assert_predicted(stage, incoming, outcomes[0])
+
+
+def _withheld(stage: Stage, reference: Bundle) -> dict[str, object]:
+    """The teacher; and where the stage has not declared that it looks, something that no stage can use."""
+    return {"reference": reference} | {name: object() for name in get_args(Sight) if name not in stage.sees}
 
 
 def _assert_survives_saving(outcome: Bundle, folder) -> None:

@@ -1,0 +1,109 @@
+"""Laws of provenance: a code digest follows all that a module imports, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tiny import example_stage, tiny_split
+
+from compress import catalog, provenance, runner
+from compress.bundle import Bundle
+from compress.deploy import Deploy
+from compress.provenance import code_digest, environment, versions
+from compress.runner import Runner
+
+FILES = {
+    "__init__.py": "",
+    "stage.py": "from minipack import near\nfrom json import dumps\n",
+    "near.py": "def work():\n    import minipack.far\n",
+    "far.py": "VALUE = 1\n",
+    "other.py": "VALUE = 1\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small package of "ours": stage imports near, and near, inside a function, far."""
+    folder = tmp_path / "minipack"
+    folder.mkdir()
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(provenance, "OWN", ("minipack",))
+    _forget()
+    yield folder
+    sys.modules.pop("minipack", None)
+    _forget()
+
+
+def _forget() -> None:
+    code_digest.cache_clear()
+    provenance._source.cache_clear()
+    importlib.invalidate_caches()
+
+
+def _digest_after(change: Callable[[], object]) -> tuple[str, str]:
+    before = code_digest("minipack.stage")
+    change()
+    _forget()
+    return before, code_digest("minipack.stage")
+
+
+@pytest.mark.parametrize("name", ["stage.py", "near.py", "far.py"])
+def test_the_digest_changes_with_every_module_that_is_reached(package: Path, name: str):
+    before, after = _digest_after(lambda: (package / name).write_text(FILES[name] + "# changed\n"))
+    assert before != after
+
+
+def test_the_digest_stays_when_another_module_changes(package: Path):
+    before, after = _digest_after(lambda: (package / "other.py").write_text("VALUE = 2\n"))
+    assert before == after
+
+
+def test_a_stage_reaches_what_it_relies_on_and_no_report():
+    reached = provenance._reached("compress.stages.prune")
+    assert {"compress.allocation", "compress.repair", "compress.surgery", "compress.anatomy"} <= reached
+    assert not any(name.startswith(("reports", "compress.commands", "evaluation.suite")) for name in reached)
+
+
+@pytest.mark.parametrize("name", catalog.names("stages"))
+def test_the_key_of_a_stage_counts_what_is_found_by_name(name: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    """A criterion, the family, the task and its metric reach a stage through the catalog, not through an import."""
+    asked: list[str] = []
+    monkeypatch.setattr(runner, "code_digest", lambda module: asked.append(module) or module)
+    split, deploy = tiny_split("train", 4), Deploy(threads=1)
+    sights = {"train": split, "dev": split, "calibration": split, "deploy": deploy, "reference": bundle}
+    made = Runner(SimpleNamespace(deploy=deploy, seed=1), None, None, "cpu")  # type: ignore[arg-type]
+    stage = example_stage(catalog.load("stages", name))
+    made._key(stage, bundle, sights)
+    reached = set().union(*(provenance._reached(module) for module in asked))
+    wanted = {f"compress.stages.{name}", "compress.families.bert", "compress.tasks.text_classification"}
+    wanted |= {"evaluation.metrics.accuracy", "compress.bundle"}
+    if criterion := getattr(stage, "criterion", None):
+        wanted.add(type(criterion).__module__)
+    assert wanted <= reached
+
+
+def test_the_environment_names_the_machine_but_no_user_host_or_path():
+    told = environment("cpu", 2)
+    assert told["device"] == "cpu"
+    assert told["threads"] == 2
+    assert told["cores"] >= 1
+    assert set(told["packages"]) >= {"torch", "transformers", "onnx"}
+    text = json.dumps(told)
+    assert str(Path.home()) + "/" not in text
+    assert not re.search(r"/(home|root|usr|work|tmp)\b", text)
+
+
+def test_versions_are_those_that_are_installed():
+    import torch
+
+    assert versions()["torch"] == torch.__version__
+    assert "no-such-package" not in versions()

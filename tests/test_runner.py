@@ -1,0 +1,338 @@
+"""A whole run in small: what it leaves, what a second one does again, and what an interrupted one loses: nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import ROOT, Small, copy_of, finished_run, run_small
+
+import compress
+from compress.bundle import Bundle
+from compress.data import Split, batches, encode, load_data
+from compress.errors import StoreError
+from compress.recipe import read_recipe
+from compress.runner import Executed, Runner
+from compress.runtime import runtime_of
+from compress.sources import Sources
+from compress.stage import Form
+from compress.store import Store, held
+from evaluation.measurement import read_run
+from evaluation.suite import BATCH
+
+STAGES = ("p1-finetune", "01-distill", "02-prune", "03-export", "04-quantize")
+TARGETS = ("torch-fp32", "01-distill", "02-prune", "03-export", "result")
+SAMPLED = ("accuracy", "f1", "latency_p50_ms", "latency_p95_ms")
+COUNTED = ("parameters", "encoder_parameters", "bytes", "flops")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """One finished run that all tests look at."""
+    return finished_run(tmp_path_factory)
+
+
+@pytest.fixture
+def mine(small: Small, tmp_path: Path) -> Small:
+    """A copy of the finished run, its store included."""
+    return copy_of(small, tmp_path / "mine")
+
+
+def held_out(small: Small) -> Split:
+    recipe = read_recipe(small.recipe)
+    return load_data(recipe.data, Sources(small.cache, small.home)).test
+
+
+def scores_of(bundle: Bundle, split: Split) -> np.ndarray:
+    """What a model says to each example, in the order of the split."""
+    runtime = runtime_of("torch-fp32" if bundle.form is Form.TORCH else "onnxruntime")
+    session = runtime.open(bundle, device="cpu", threads=1)
+    scores = np.zeros((len(split), 2), dtype=np.float32)
+    for batch in batches(encode(split, bundle.tokenizer, max_tokens=bundle.max_tokens), BATCH):
+        scores[batch.index] = session.outputs(batch.inputs)
+    return scores
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_what_the_contract_lists(small):
+    left = {file.relative_to(small.output).as_posix() for file in small.output.rglob("*") if file.is_file()}
+    wanted = {"recipe.yaml", "run.json", "report/index.html", "report/report.md", "report/summary.csv"}
+    wanted |= {f"predictions/{target}.npz" for target in TARGETS}
+    wanted |= {f"model/{name}" for name in ("config.json", "tokenizer.json", "tokenizer_config.json")}
+    wanted |= {f"model/{name}" for name in ("model.safetensors", "anatomy.json", "README.md", "lineage.json")}
+    wanted |= {"model/onnx/model.onnx", "model/onnx/model_int8.onnx"}
+    assert wanted <= left
+    rest = left - wanted
+    assert all(name.startswith("report/") and name.endswith(".svg") for name in rest - {".lock"}), rest
+    assert any(name.startswith("report/") for name in rest)
+
+
+def test_run_json_has_every_figure_of_every_target(small):
+    run = read_run(small.output)
+    assert tuple(target.name for target in run.targets) == TARGETS
+    assert [target.kind for target in run.targets] == ["baseline", "stage", "stage", "stage", "result"]
+    assert run.skipped == []
+    for target in TARGETS:
+        for name in SAMPLED + COUNTED:
+            assert run.measured(target, name) is not None, (target, name)
+        for batch, tokens in ((1, 8), (2, 16)):
+            for name in ("latency_p50_ms", "latency_p95_ms", "flops"):
+                assert run.measured(target, name, batch=batch, tokens=tokens) is not None
+
+
+def test_every_figure_has_a_unit_and_every_sampled_one_a_count_and_an_interval(small):
+    rows = read_run(small.output).measurements
+    assert {row.name for row in rows} == {*SAMPLED, *COUNTED}
+    for row in rows:
+        assert row.unit
+        if row.name in SAMPLED:
+            assert row.count, row
+            assert row.low <= row.value <= row.high
+            assert {"runtime", "device", "threads", "seed"} <= set(row.conditions)
+        else:
+            assert (row.low, row.high) == (None, None)
+    assert all(row.conditions["split"] == "test" for row in rows if row.name == "accuracy")
+
+
+def test_every_later_target_is_compared_with_the_reference_in_every_way(small):
+    run = read_run(small.output)
+    for target in TARGETS[1:]:
+        for name, where in (
+            ("quality_drop", {"metric": "accuracy"}),
+            ("quality_drop", {"metric": "f1"}),
+            ("agreement", {}),
+            ("compression_ratio", {}),
+            ("speedup", {"batch": 1, "tokens": 8}),
+            ("speedup", {"batch": 2, "tokens": 16}),
+        ):
+            assert run.compared(target, "torch-fp32", name, **where) is not None, (target, name)
+
+
+def test_the_checks_of_the_stages_are_gates_of_the_run(small):
+    gates = {gate.name: gate for gate in read_run(small.output).gates}
+    assert set(gates) == {"fusion", "parity", "quantized_operators"}
+    assert all(gate.passed for gate in gates.values())
+    assert gates["fusion"].target == "03-export"
+
+
+def test_the_lineage_is_a_chain_from_the_source_to_the_result(small):
+    run = read_run(small.output)
+    steps = run.lineage
+    assert [step["name"] for step in steps] == list(STAGES)
+    assert all(a["digest_after"] == b["digest_before"] for a, b in pairwise(steps))
+    document = json.loads((small.output / "model" / "lineage.json").read_text(encoding="utf-8"))
+    assert document["steps"] == steps
+    assert document["source"] == "source"
+
+
+def test_the_resolved_recipe_reads_back_as_the_recipe(small):
+    assert read_recipe(small.output / "recipe.yaml") == read_recipe(small.recipe)
+    assert read_run(small.output).recipe == read_recipe(small.recipe).resolved()
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "target"),
+    [
+        (".", Form.TORCH, "02-prune"),
+        ("onnx/model.onnx", Form.ONNX, "03-export"),
+        ("onnx/model_int8.onnx", Form.ONNX, "result"),
+    ],
+)
+def test_the_model_folder_gives_the_predictions_that_were_measured(small, path, form, target):
+    bundle = compress.load(small.output / "model" / path)
+    assert bundle.form is form
+    kept = np.load(small.output / "predictions" / f"{target}.npz")
+    split = held_out(small)
+    assert np.array_equal(kept["labels"], split.labels)
+    assert str(kept["data"]) == split.digest
+    np.testing.assert_allclose(scores_of(bundle, split), kept["scores"], atol=1e-5)
+
+
+def test_accuracy_follows_from_the_predictions_that_were_kept(small):
+    run = read_run(small.output)
+    for target in TARGETS:
+        kept = np.load(small.output / "predictions" / f"{target}.npz")
+        right = (kept["scores"].argmax(axis=1) == kept["labels"]).mean()
+        assert run.measured(target, "accuracy").value == pytest.approx(right)
+        assert run.measured(target, "accuracy").count == len(kept["labels"])
+
+
+def test_the_run_learnt_something_so_that_its_laws_mean_something(small):
+    assert read_run(small.output).measured("torch-fp32", "accuracy").value > 0.7
+
+
+def test_nothing_but_run_json_knows_where_or_by_whom_it_was_made(small):
+    tells = [str(small.home), str(ROOT), f"{Path.home()}/", tempfile.gettempdir() + "/", "site-packages", "Traceback"]
+    if len(socket.gethostname()) > 6:
+        tells.append(socket.gethostname())
+    for file in small.output.rglob("*"):
+        if file.is_file() and file.name != "run.json":
+            content = file.read_bytes()
+            assert [tell for tell in tells if tell.encode() in content] == [], file
+
+
+def test_the_store_keeps_no_half_made_entry(small):
+    assert [path for path in small.cache.rglob("*") if path.name.startswith(".making")] == []
+
+
+# What a second run does again
+
+
+def redone(told: list[tuple[str, float, str]]) -> set[str]:
+    """The stages that were not found done."""
+    found = {work for work, _, message in told if message == "done before"}
+    return {work for work, *_ in told if work in STAGES} - found
+
+
+def test_a_second_run_does_nothing_again_and_leaves_run_json_as_it_was(mine):
+    before = (mine.output / "run.json").read_bytes()
+    made = made_when(mine.cache)
+    told = run_small(mine)
+    assert redone(told) == set()
+    assert {"quality", "latency"}.isdisjoint(work for work, *_ in told)
+    assert (mine.output / "run.json").read_bytes() == before
+    assert made_when(mine.cache) == made
+
+
+def made_when(cache: Path) -> dict[Path, int]:
+    """When each file of a store was last written."""
+    return {file: file.stat().st_mtime_ns for file in cache.rglob("*") if file.is_file()}
+
+
+def test_without_its_run_json_a_run_is_measured_again_and_nothing_else(mine, small):
+    (mine.output / "run.json").unlink()
+    told = run_small(mine)
+    assert redone(told) == set()
+    assert "quality" in {work for work, *_ in told}
+    before, after = read_run(small.output), read_run(mine.output)
+    assert after.key == before.key
+    for target in TARGETS:
+        for name in ("accuracy", "f1", *COUNTED):
+            assert after.measured(target, name) == before.measured(target, name)
+
+
+def test_a_run_json_that_was_cut_short_is_measured_again(mine):
+    whole = (mine.output / "run.json").read_text(encoding="utf-8")
+    (mine.output / "run.json").write_text(whole[: len(whole) // 2], encoding="utf-8")
+    told = run_small(mine)
+    assert redone(told) == set()
+    assert "quality" in {work for work, *_ in told}
+    assert tuple(target.name for target in read_run(mine.output).targets) == TARGETS
+
+
+def test_a_run_folder_is_one_runs_at_a_time(mine):
+    with held(mine.output / ".lock", "a test"), pytest.raises(StoreError, match="another process is at work"):
+        run_small(mine)
+
+
+# The runner alone, on the stages that take no time
+
+
+@pytest.fixture
+def execute(mine: Small) -> Callable[..., Executed]:
+    """A runner of the recipe's torch stages."""
+
+    def do(*changes: str, fresh: bool = False) -> Executed:
+        recipe = read_recipe(mine.recipe, changes)
+        recipe = recipe.model_copy(update={"stages": tuple(s for s in recipe.stages if s.produces is Form.TORCH)})
+        return Runner(recipe, Sources(mine.cache, mine.home), Store(mine.cache), "cpu", fresh=fresh).execute()
+
+    return do
+
+
+def names_done(executed: Executed) -> list[str]:
+    return [outcome.name for outcome in executed.outcomes if not outcome.reused]
+
+
+def test_stages_are_shared_by_recipes_that_begin_alike(execute):
+    assert names_done(execute()) == []
+    assert names_done(execute("name=other", "measure.metrics=[f1]", "report=[]")) == []
+
+
+def test_a_later_stages_setting_leaves_the_earlier_stages_alone(execute):
+    assert names_done(execute("stages.prune.round_to=4")) == ["02-prune"]
+    assert names_done(execute("stages.distill.student.layers=2")) == ["01-distill", "02-prune"]
+    assert names_done(execute("stages.distill.student.layers=2", "stages.prune.round_to=4")) == ["02-prune"]
+
+
+def test_another_seed_does_everything_again_and_gives_another_model(execute):
+    first, second = execute(), execute("seed=4")
+    assert names_done(second) == ["p1-finetune", "01-distill", "02-prune"]
+    assert second.reference.digest != first.reference.digest
+
+
+def test_other_data_does_everything_again(execute, mine):
+    lines = mine.table.read_text(encoding="utf-8").splitlines()
+    mine.table.write_text("\n".join(lines[:-20]) + "\n", encoding="utf-8")
+    assert names_done(execute()) == ["p1-finetune", "01-distill", "02-prune"]
+
+
+def test_fresh_does_everything_again_and_comes_to_the_same_models(execute):
+    kept, anew = execute(), execute(fresh=True)
+    assert names_done(anew) == ["p1-finetune", "01-distill", "02-prune"]
+    assert [o.bundle.digest for o in anew.outcomes] == [o.bundle.digest for o in kept.outcomes]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "compress.stages.prune",
+        "compress.families.bert",
+        "compress.criteria.magnitude",
+        "compress.tasks.text_classification",
+    ],
+)
+def test_changed_code_leaves_no_stale_stage(execute, monkeypatch, module):
+    from compress import runner
+
+    original = runner.code_digest
+    monkeypatch.setattr(runner, "code_digest", lambda name: "changed" if name == module else original(name))
+    assert "02-prune" in names_done(execute())
+
+
+def test_a_damaged_entry_is_made_again_and_comes_out_the_same(execute):
+    before = execute().stages[-1]
+    weights = before.folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert names_done(execute()) == ["02-prune"]
+    assert weights.read_bytes() == whole
+
+
+# Interrupted and resumed
+
+
+def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(small, tmp_path):
+    mine = copy_of(small, tmp_path / "mine", cache=False)
+
+    def interrupt_in(stage: str) -> Callable[[str, float, str], None]:
+        def tell(work: str, fraction: float, message: str) -> None:
+            if work == stage and fraction > 0:
+                raise KeyboardInterrupt
+
+        return tell
+
+    for stage in ("01-distill", "03-export"):
+        with pytest.raises(KeyboardInterrupt):
+            run_small(mine, tell=interrupt_in(stage))
+        assert not (mine.output / "run.json").exists()
+        assert [path for path in mine.cache.rglob("*") if path.name.startswith(".making")] == []
+    told = run_small(mine)
+    assert redone(told) == {"03-export", "04-quantize"}
+
+    files = sorted(f.relative_to(small.output) for f in (small.output / "model").rglob("*") if f.is_file())
+    assert files == sorted(f.relative_to(mine.output) for f in (mine.output / "model").rglob("*") if f.is_file())
+    for file in files:
+        if file.name != "README.md":  # the card holds times that were measured
+            assert (small.output / file).read_bytes() == (mine.output / file).read_bytes(), file
+    for target in TARGETS:
+        kept = [np.load(one.output / "predictions" / f"{target}.npz")["scores"] for one in (small, mine)]
+        assert np.array_equal(*kept)
