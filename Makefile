@@ -10,7 +10,7 @@ demo: $(VENV)/demo-$(EXTRA)
 	$(BIN)/compress run recipes/reviews-trio.yaml
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/test-$(EXTRA)
 	$(BIN)/ruff format --check .

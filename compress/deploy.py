@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetCoreSchemaHandler, field_validator
 from pydantic_core import CoreSchema, core_schema
 
+from compress import catalog
+from compress.choices import one_of
 from compress.stage import Settings
 
 _SHAPE = r"^[1-9][0-9]*x[1-9][0-9]*$"
@@ -76,8 +78,8 @@ class Deploy(Settings):
         deploy: {runtime: onnxruntime, device: cpu, threads: 2, precision: int8, shapes: [1x16, 1x128, 32x128]}
     """
 
-    runtime: str = Field(
-        "onnxruntime", min_length=1, description="what runs the result: a name that `list runtimes` has"
+    runtime: Annotated[str, one_of("runtime", catalog.names("runtimes"))] = Field(
+        "onnxruntime", description="what runs the result: a name that `list runtimes` has"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="auto: a GPU when there is one, else the CPU")
     threads: int | None = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,32 +13,19 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from compress import catalog
 from compress.baselines import BASELINES
-from compress.choices import StageChoice, name_of
+from compress.choices import StageChoice, name_of, one_of
 from compress.data import DataSettings
 from compress.deploy import Deploy, Shape
-from compress.errors import ModelError, RecipeError
+from compress.errors import RecipeError
 from compress.places import Document, Key, Place, read_value, read_yaml
 from compress.runtime import runtime_of
 from compress.sources import SourceField
 from compress.stage import Form, Settings
 from compress.task import task_of
 
-
-def _known(kind: str, names: Iterable[str]) -> AfterValidator:
-    """A validator that wants one of the names, and suggests."""
-
-    def check(value: str) -> str:
-        known = tuple(names)
-        if value not in known:
-            raise ValueError(f"no {kind} {value!r}; known: {', '.join(known)}{catalog.closest(value, known)}")
-        return value
-
-    return AfterValidator(check)
-
-
-TaskName = Annotated[str, _known("task", catalog.names("tasks"))]
-MetricName = Annotated[str, _known("metric", catalog.names("metrics"))]
-BaselineName = Annotated[str, _known("baseline", BASELINES)]
+TaskName = Annotated[str, one_of("task", catalog.names("tasks"))]
+MetricName = Annotated[str, one_of("metric", catalog.names("metrics"))]
+BaselineName = Annotated[str, one_of("baseline", BASELINES)]
 
 
 def _bound_that_is_measured(value: float | None) -> float | None:
@@ -248,13 +235,8 @@ def _why_not(name: str, wants: Form) -> str:
 
 
 def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
-    """A runtime that does not exist, or that can't open what `export` leaves."""
-    try:
-        runtime = runtime_of(recipe.deploy.runtime)
-    except ModelError as fault:
-        yield Fault(("deploy", "runtime"), str(fault))
-        return
-    if runtime.form is not Form.ONNX:
+    """A runtime that can't open what `export` leaves."""
+    if runtime_of(recipe.deploy.runtime).form is not Form.ONNX:
         yield Fault(("deploy", "runtime"), f"{recipe.deploy.runtime!r} runs torch models; wanted one for ONNX graphs")
 
 

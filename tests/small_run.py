@@ -166,25 +166,15 @@ def write_recipe(file: Path, values: Any) -> Path:
     return file
 
 
-def command(
-    patch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str] | None,
-    *words: str | Path,
-    cache: Path | None = None,
-) -> Answer:
-    """Run the command line in this process. Without `capsys`, as in wider fixtures, only the streams are replaced."""
+def command(patch: pytest.MonkeyPatch, *words: str | Path, cache: Path | None = None) -> Answer:
+    """Run the command line in this process."""
     patch.setattr(sys, "argv", ["compress", *map(str, words)])
     if cache is not None:
         patch.setenv("COMPRESS_CACHE", str(cache))
-    if capsys is None:
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            code = cli._exit_code()
-        return Answer(code, out.getvalue(), err.getvalue())
-    capsys.readouterr()
-    code = cli._exit_code()
-    said = capsys.readouterr()
-    return Answer(code, said.out, said.err)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = cli._exit_code()
+    return Answer(code, out.getvalue(), err.getvalue())
 
 
 def outside(cache: Path) -> dict[str, str]:

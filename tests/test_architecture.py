@@ -47,7 +47,8 @@ def _imports(module: str, *, top_level: bool = False) -> frozenset[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
-            assert node.level == 0 and node.module, f"{module}: imports are absolute"
+            assert node.level == 0, f"{module}: imports are absolute"
+            assert node.module is not None
             named = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in _modules() else node.module for name in named]
         found |= {name if name in _modules() else name.split(".")[0] for name in names}

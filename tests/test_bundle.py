@@ -1,4 +1,4 @@
-"""Laws of the bundle: its digest is its identity, its folder holds no path, and a bad folder is refused with a reason."""
+"""Laws of the bundle: its digest is its identity, its folder holds no path, a bad folder is refused with a reason."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_weights_that_were_cut_short_are_refused(folder: Path, bundle: Bundle):
 def test_an_unknown_family_is_named_with_the_known_ones(folder: Path, bundle: Bundle):
     _edit(folder / "config.json", lambda document: document.update(model_type="mamba"))
     for read in (lambda: load(folder), lambda: source_bundle(folder, bundle.task, LABELS, Lineage())):
-        with pytest.raises(ModelError, match="'mamba' is of no known family; known: bert"):
+        with pytest.raises(ModelError, match=r"'mamba' is of no known family; known: .*bert"):
             read()
 
 

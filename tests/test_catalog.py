@@ -117,7 +117,7 @@ def test_an_unknown_name_says_what_there_is_and_what_was_meant():
         TypeAdapter(StageChoice).validate_python({"prunes": {}})
     with pytest.raises(ValidationError, match=r"no criterion 'tailor'; known: .*did you mean 'taylor'"):
         TypeAdapter(StageChoice).validate_python(_prune({"use": "tailor"}))
-    with pytest.raises(ValidationError, match="wanted {use: NAME, ...}"):
+    with pytest.raises(ValidationError, match=r"with one of .*taylor"):
         TypeAdapter(StageChoice).validate_python(_prune({"batch": 3}))
     with pytest.raises(KeyError):
         catalog.load("stages", "no such stage")

@@ -99,7 +99,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Small, Answer]:
     words[-1] += "max_quality_drop: {metric: accuracy, drop: 1}}"
     with pytest.MonkeyPatch.context() as patch:
         few_rounds(patch)
-        return small, command(patch, None, *words, cache=small.cache)
+        return small, command(patch, *words, cache=small.cache)
 
 
 def test_a_failed_gate_ends_with_exit_code_3_and_says_value_limit_and_place(failed):
@@ -134,23 +134,23 @@ def test_quality_is_judged_against_the_reference_even_where_it_is_no_baseline(fa
     assert "not measured" not in gates["max_quality_drop"].detail
 
 
-def test_a_failed_gate_fails_again_when_nothing_has_to_be_measured(failed, monkeypatch, capsys):
+def test_a_failed_gate_fails_again_when_nothing_has_to_be_measured(failed, monkeypatch):
     small, _ = failed
     before = (small.output / "run.json").read_bytes()
     recipe = small.output / "recipe.yaml"
     again = small.home / "again.yaml"  # beside its sources, which are relative to it
     again.write_bytes(recipe.read_bytes())
-    answer = command(monkeypatch, capsys, "run", again, "-o", small.output, cache=small.cache)
+    answer = command(monkeypatch, "run", again, "-o", small.output, cache=small.cache)
     assert answer.code == 3
     assert (small.output / "run.json").read_bytes() == before
 
 
-def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path: Path, monkeypatch, capsys):
+def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path: Path, monkeypatch):
     small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
     few_rounds(monkeypatch)
     monkeypatch.setattr("compress.graph.verify.PARITY_LIMIT", 0.0)
     words = ("run", small.recipe, "-o", small.output, "--fresh")
-    answer = command(monkeypatch, capsys, *words, cache=small.cache)
+    answer = command(monkeypatch, *words, cache=small.cache)
     assert answer.code == 3
     assert "gate parity failed" in answer.message
     assert (small.output / "model" / "onnx" / "model_int8.onnx").exists()

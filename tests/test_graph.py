@@ -143,8 +143,8 @@ def test_a_dropped_mask_is_caught(exported: Exported, tmp_path: Path, name: str)
         one = helper.make_tensor("one", TensorProto.INT64, [], [1])
         proto.graph.initializer.append(one)
         for node in proto.graph.node:
-            for place, name in enumerate(node.input):
-                if name == "attention_mask":
+            for place, read in enumerate(node.input):
+                if read == "attention_mask":
                     node.input[place] = "all_real"
         proto.graph.node.insert(0, helper.make_node("Max", ["attention_mask", "one"], ["all_real"], name="ignore"))
 
@@ -239,6 +239,18 @@ def test_an_unquantized_product_is_caught(exported: Exported, quantized_bundle: 
     assert not quantized(before, _edited(quantized_bundle.graph, tmp_path, float_table)).passed
 
 
+def test_a_table_of_positions_counts_as_no_weight(exported: Exported, quantized_bundle: Bundle, tmp_path: Path):
+    def add_positions(proto: onnx.ModelProto) -> None:
+        proto.graph.initializer.append(helper.make_tensor("positions", TensorProto.INT64, [2], [0, 1]))
+        proto.graph.node.append(helper.make_node("Gather", ["positions", "input_ids"], ["placed"], name="place"))
+
+    (tmp_path / "int8").mkdir()
+    before = _edited(exported["even-fused"][1].graph, tmp_path, add_positions)
+    after = _edited(quantized_bundle.graph, tmp_path / "int8", add_positions)
+    found = quantized(before, after)
+    assert found.passed, found.detail
+
+
 # Quantization
 
 
@@ -272,7 +284,7 @@ def test_a_file_that_is_no_graph_is_refused(exported: Exported, tmp_path: Path):
     with pytest.raises(ExportError, match="not a readable ONNX file"):
         read_proto(path)
     path.write_text("<html>not found</html>")
-    with pytest.raises(ExportError, match="model.onnx"):
+    with pytest.raises(ExportError, match=r"model\.onnx"):
         read_proto(path)
     with pytest.raises(ExportError, match="onnxruntime can't load it"):
         open_session(OnnxGraph(path), device="cpu", threads=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,8 +30,8 @@ def test_every_step_moves_and_none_above_the_peak(run: tuple[str, float, int]):
 def test_the_rate_rises_and_then_falls(run: tuple[str, float, int]):
     factors = _factors(*run)
     peak = factors.index(max(factors))
-    assert all(a < b for a, b in zip(factors[:peak], factors[1 : peak + 1], strict=True))
-    assert all(a >= b - 1e-12 for a, b in zip(factors[peak:], factors[peak + 1 :], strict=False))
+    assert all(a < b for a, b in pairwise(factors[: peak + 1]))
+    assert all(a >= b - 1e-12 for a, b in pairwise(factors[peak:]))
 
 
 @given(runs)

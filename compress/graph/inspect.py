@@ -79,7 +79,7 @@ def attention_nodes(proto: onnx.ModelProto) -> list[AttentionNode]:
 
 def products(proto: onnx.ModelProto) -> Products:
     """The graph's products and lookups, sorted by whether their weight is stored in float or as integers."""
-    constants = {tensor.name for tensor in proto.graph.initializer}
+    integers = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in _integer_types()}
     floats = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in _float_types()}
     kinds: dict[str, list[str]] = {"float_products": [], "quantized_products": []}
     kinds |= {"float_tables": [], "quantized_tables": []}
@@ -88,9 +88,18 @@ def products(proto: onnx.ModelProto) -> Products:
             kinds["float_products"].append(node.name)
         elif node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"):
             kinds["quantized_products"].append(node.name)
-        elif node.op_type == "Gather" and node.input[0] in constants:
-            kinds["float_tables" if node.input[0] in floats else "quantized_tables"].append(node.name)
+        elif node.op_type == "Gather" and node.input[0] in floats:
+            kinds["float_tables"].append(node.name)
+        elif node.op_type == "Gather" and node.input[0] in integers:
+            kinds["quantized_tables"].append(node.name)
     return Products(**{kind: tuple(names) for kind, names in kinds.items()})
+
+
+def _integer_types() -> tuple[int, ...]:
+    """What weights are quantized to; tables of int64 hold positions and shapes."""
+    from onnx import TensorProto
+
+    return (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4)
 
 
 def _float_types() -> tuple[int, ...]:

@@ -1,0 +1,62 @@
+"""What README and CONTRIBUTING show has to work, and what they quote has to be what was measured."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from compress.recipe import Recipe
+from reports.publish import differing, published_runs
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_recipe_in_the_readme_is_one():
+    [recipe] = _blocks(README, "yaml")
+    assert Recipe.model_validate(yaml.safe_load(recipe)).name == "mine"
+
+
+def test_the_criterion_in_contributing_scores_every_unit(bundle, make_context):
+    [shown] = _blocks(CONTRIBUTING, "python")
+    namespace: dict[str, object] = {"__name__": "bias"}
+    exec(shown, namespace)
+    groups = bundle.anatomy.groups
+    scores = namespace["Bias"]().score(bundle, groups, make_context())
+    assert [len(score) for score in scores] == [group.units for group in groups]
+
+
+def test_every_command_in_the_readme_exists():
+    from compress.cli import app
+
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    shown = set(re.findall(r"^compress (\w+)", README, flags=re.MULTILINE))
+    assert shown == known
+
+
+def test_tables_and_pages_say_what_the_runs_say():
+    assert [file.relative_to(ROOT).as_posix() for file in differing(ROOT)] == []
+
+
+def test_a_changed_run_is_found_to_disagree(tmp_path):
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    folder = tmp_path / "reports" / "published"
+    for name in published_runs(ROOT):
+        text = (ROOT / "reports" / "published" / name / "run.json").read_text(encoding="utf-8")
+        (folder / name).mkdir(parents=True)
+        (folder / name / "run.json").write_text(re.sub(r'"value": 0\.8\d+', '"value": 0.1234', text), encoding="utf-8")
+    assert tmp_path / "README.md" in list(differing(tmp_path))
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING])
+def test_every_file_that_is_linked_is_there(text):
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / link).exists(), link
