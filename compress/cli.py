@@ -29,6 +29,7 @@ OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="DI
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV)
+INTERRUPTED = 130
 NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -140,18 +141,20 @@ def main() -> NoReturn:
 def _exit_code() -> int:
     _quiet_libraries()
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
     except typer.Exit as leave:
-        return leave.exit_code
+        code = leave.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; finished stages are kept, the same command goes on from them", 130)
+        code = INTERRUPTED
     except typer.TyperException as fault:  # the parser's: a wrong command, option or value
-        return _say(str(fault).rstrip(".") + "; `compress --help` shows what there is", 2)
+        return _say(fault.format_message().rstrip(".") + "; `compress --help` shows what there is", 2)
     except CompressError as fault:
         return _say(_worded(fault), fault.exit_code)
     except OSError as fault:
         return _machine_fault(fault)
-    return int(code or 0)
+    if code == INTERRUPTED:  # Ctrl-C comes as this code from typer, which says nothing
+        return _say("interrupted; finished stages are kept, the same command goes on from them", code)
+    return code
 
 
 def _machine_fault(fault: OSError) -> int:
