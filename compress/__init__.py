@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compress.bundle import Bundle, load, save
+    from compress.bundle import Bundle
+    from compress.folder import load, save
     from compress.recipe import Recipe, read_recipe
 
 __version__ = "0.1.0"
@@ -17,9 +18,9 @@ __all__ = ["Bundle", "Recipe", "load", "read_recipe", "save"]
 _HOMES = {
     "Bundle": "compress.bundle",
     "Recipe": "compress.recipe",
-    "load": "compress.bundle",
+    "load": "compress.folder",
     "read_recipe": "compress.recipe",
-    "save": "compress.bundle",
+    "save": "compress.folder",
 }
 
 

@@ -69,7 +69,7 @@ def load(kind: str, name: str) -> Any:
 
 
 def describe(kind: str, name: str) -> str:
-    """The first sentence of the class's docstring, read without importing it."""
+    """The first paragraph of the class's docstring, read without importing it."""
     for file in _files(kind):
         if name_of(kind, file) == name and (found := _public_class(kind, file)):
             return found[1]

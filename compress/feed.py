@@ -12,7 +12,7 @@ from compress.data import Encoded, Split, batches, encode
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Int
+    from jaxtyping import Bool, Int
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -33,7 +33,7 @@ class TensorBatch:
         return self.labels
 
     @property
-    def real(self) -> Int[Tensor, "batch tokens"]:
+    def real(self) -> Bool[Tensor, "batch tokens"]:
         """True where a token is no padding."""
         return self.inputs["attention_mask"].bool()
 

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from compress.bundle import Bundle, save
+from compress.bundle import Bundle
+from compress.folder import save
 from compress.stage import Form
 
 

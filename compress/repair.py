@@ -73,12 +73,16 @@ def _solve_into(linear: nn.Linear, gram: Tensor, cross: Tensor) -> None:
     """Solve the ridge problem around the present weights and write the solution into `linear`."""
     import torch
 
-    present = torch.cat([linear.weight, linear.bias[:, None]], dim=1).T.double()
+    biased = linear.bias is not None
+    if not biased:  # the ones column has nothing to fit
+        gram, cross = gram[:-1, :-1], cross[:-1]
+    present = torch.cat([linear.weight, *([linear.bias[:, None]] if biased else [])], dim=1).T.double()
     ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     change = torch.linalg.solve(gram + ridge, cross - gram @ present)
     solved = (present + change).T.to(linear.weight.dtype)
-    linear.weight.copy_(solved[:, :-1])
-    linear.bias.copy_(solved[:, -1])
+    linear.weight.copy_(solved[:, : linear.in_features])
+    if biased:
+        linear.bias.copy_(solved[:, -1])
 
 
 class _Seen(Exception):

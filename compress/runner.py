@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import catalog
-from compress.bundle import Bundle, OnnxGraph, load, save, source_bundle
+from compress.bundle import Bundle, OnnxGraph
 from compress.data import Split, Splits, load_data
 from compress.deploy import Deploy
+from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step, digest_of
 from compress.provenance import code_digest, versions
 from compress.recipe import Recipe, stage_name
@@ -88,7 +89,9 @@ class Runner:
         self.progress("sources", 0.5, "read the data")
         splits = load_data(self.recipe.data, self.sources)
         task = task_of(self.recipe.model.task)
-        start = source_bundle(source.path, task, splits.label_names, Lineage(source.source, source.digest))
+        start = source_bundle(
+            source.path, task, splits.label_names, Lineage(source.source, source.digest), seed=self.recipe.seed
+        )
         self.progress("sources", 1.0, f"{len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test")
 
         reference, prepared = start, list[Outcome]()
@@ -208,10 +211,10 @@ def _settings(stage: Stage) -> dict[str, Any]:
 def _code(stage: Stage, bundle: Bundle) -> list[str]:
     """Digests of the code that makes a stage's outcome; what is found by name, its own imports do not reach."""
     metric = catalog.load("metrics", bundle.task.metrics[0])
-    used = [type(stage), type(bundle), type(bundle.family), type(bundle.task), metric]
+    used: list[Any] = [type(stage), save, type(bundle.family), type(bundle.task), metric]
     if criterion := getattr(stage, "criterion", None):
         used.append(type(criterion))
-    return [code_digest(kind.__module__) for kind in used]
+    return [code_digest(thing.__module__) for thing in used]
 
 
 def _torch_device(name: str, threads: int) -> torch.device:

@@ -59,6 +59,7 @@ class Store:
                     files = sorted(file for file in draft.rglob("*") if file.is_file())
                     listed = {file.relative_to(draft).as_posix(): file_digest(file) for file in files}
                     (draft / MANIFEST).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+                    draft.chmod(0o755)  # mkdtemp's own mode shuts out others who share the store
                     shutil.rmtree(folder, ignore_errors=True)  # an entry that was damaged, or is to be made afresh
                     os.replace(draft, folder)
             finally:

@@ -18,8 +18,8 @@ import yaml
 from tiny import tiny_bundle, tiny_split
 
 from compress import cli
-from compress.bundle import save
 from compress.commands.run import run
+from compress.folder import save
 from compress.runtimes.timing import time_interleaved
 
 ROOT = Path(__file__).resolve().parents[1]

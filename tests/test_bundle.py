@@ -15,8 +15,9 @@ import torch
 from tiny import LABELS, logits_of, mixed_inputs, tiny_bundle
 
 import compress
-from compress.bundle import Bundle, load, save, source_bundle
+from compress.bundle import Bundle
 from compress.errors import ModelError
+from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step
 from compress.stage import Form
 

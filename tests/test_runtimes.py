@@ -11,8 +11,9 @@ import torch
 from tiny import logits_of
 
 from compress import catalog
-from compress.bundle import Bundle, save
+from compress.bundle import Bundle
 from compress.errors import ModelError
+from compress.folder import save
 from compress.runtime import Session, runtime_of
 from compress.stage import Form
 

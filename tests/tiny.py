@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from compress import catalog
 from compress.anatomy import anatomy_of
-from compress.bundle import Bundle, _plain_config
+from compress.bundle import Bundle, plain_config
 from compress.choices import StageChoice
 from compress.data import Split
 from compress.deploy import Deploy
@@ -74,7 +74,7 @@ def tiny_bundle(family: str = "bert", *, labels: tuple[str, ...] = LABELS, seed:
     known = inspect.signature(model.forward).parameters
     inputs = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in known]
     tokenizer = tiny_tokenizer(config.vocab_size, config.max_position_embeddings, inputs)
-    return Bundle(model, _plain_config(model), anatomy_of(model, chosen), tokenizer, task, labels)
+    return Bundle(model, plain_config(model), anatomy_of(model, chosen), tokenizer, task, labels)
 
 
 def tiny_split(name: str, count: int, *, seed: int = 0, words: int = 60) -> Split:

@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 import recipes
-from compress.bundle import Bundle, load
+from compress.bundle import Bundle
 from compress.commands.device import resolved_device
 from compress.data import Split, load_data
 from compress.deploy import Deploy, Shape
 from compress.errors import DataError, ModelError
+from compress.folder import load
 from compress.progress import shown
 from compress.provenance import environment
 from compress.recipe import read_recipe

@@ -9,9 +9,9 @@ from typing import Any
 
 import recipes
 from compress.anatomy import Anatomy, anatomy_of
-from compress.bundle import read_config, stock_model
 from compress.data import Split, load_data
 from compress.family import family_of
+from compress.folder import read_config, stock_model
 from compress.lineage import digest_of
 from compress.recipe import Recipe, read_recipe, stage_name
 from compress.sources import Lock, Sources

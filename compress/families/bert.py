@@ -65,8 +65,9 @@ class Bert:
     def settle(self, model: PreTrainedModel) -> None:
         layers: Any = self.layers(model)
         model.config.num_hidden_layers = len(layers)
-        for layer in layers:
+        for index, layer in enumerate(layers):
             attention = layer.attention.self
+            attention.layer_idx = index
             attention.all_head_size = attention.query.out_features
             attention.num_attention_heads = attention.all_head_size // attention.attention_head_size
         widths = {layer.intermediate.dense.out_features for layer in layers}

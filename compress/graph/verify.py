@@ -79,6 +79,7 @@ def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int) -> Finding:
             worst, place = float(difference), name
         if np.isnan(worst):
             break
+    session.close()
     finite = bool(np.isfinite(worst))
     return Finding(
         "parity",

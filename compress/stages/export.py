@@ -68,6 +68,8 @@ class Export(Settings):
             times = time_interleaved(calls, seed=context.seed, rounds=5)
             for form in OPSETS:
                 medians[form].append(float(np.median(np.concatenate(times[form]))))
+        for session in sessions.values():
+            session.close()
         means = {form: math.exp(float(np.mean(np.log(values)))) for form, values in medians.items()}
         context.record("attention_forms", [{"form": form, "latency_ms": mean} for form, mean in means.items()])
         return min(means, key=lambda form: means[form])

@@ -11,6 +11,7 @@ from compress.allocation import by_rank, evenly, strongest
 from compress.anatomy import Anatomy, Axis, Group
 from compress.choices import CriterionChoice
 from compress.errors import ModelError
+from compress.feed import placed
 from compress.repair import least_squares
 from compress.stage import Context, Form, Settings, Sight
 from compress.surgery import keep_units
@@ -75,16 +76,14 @@ class Prune(Settings):
     round_to: int = Field(16, ge=1, description="FFN widths left are multiples of this")
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
+        import torch
+
         groups = [group for group in bundle.anatomy.groups if group.axis in self.axes]
         scores = self.criterion.score(bundle, groups, context)
         _refuse_nan(groups, scores)
         keep = self._choose(bundle.anatomy, groups, scores)
-        if all(bool(mask.all()) for mask in keep):
-            raise ModelError(
-                f"prune: a target of {self.target.fraction} changes nothing; ask for less, or drop the stage"
-            )
         context.record("units", _kept_table(groups, scores, keep))
-        cut = bundle.with_model(keep_units(bundle.module.cpu(), bundle.family, groups, keep))
+        cut = bundle.with_model(keep_units(placed(bundle.module, torch.device("cpu")), bundle.family, groups, keep))
         if self.repair == "least_squares":
             cut = cut.with_model(least_squares(bundle, cut, groups, context))
         return cut

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compress import catalog
 from compress.anatomy import Group, anatomy_of
-from compress.bundle import Bundle, load, save
+from compress.bundle import Bundle
 from compress.errors import ModelError
+from compress.folder import load, save
 from compress.surgery import keep_layers, keep_units
 
 FAMILIES = catalog.names("families")
