@@ -45,7 +45,10 @@ def run(
     from compress.commands.run import run as command
 
     folder = command(recipe, output, change or [], _device(device), fresh)
-    print(f"report: {folder / 'report' / 'index.html'}\nmodel:  {folder / 'model'}")
+    page = folder / "report" / "index.html"
+    if page.exists():
+        print(f"report: {page}")
+    print(f"model:  {folder / 'model'}")
 
 
 @app.command()

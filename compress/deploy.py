@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from compress import catalog
 from compress.choices import one_of
+from compress.errors import DataError
 from compress.stage import Settings
 
 _SHAPE = r"^[1-9][0-9]*x[1-9][0-9]*$"
@@ -107,6 +109,17 @@ class Deploy(Settings):
     def thread_count(self) -> int:
         """`threads`, or the physical cores that this process may use when the recipe leaves them out."""
         return self.threads if self.threads is not None else visible_cores()
+
+
+def check_shapes(shapes: Sequence[Shape], longest: int) -> None:
+    """See that a model that reads `longest` tokens can be timed at every shape.
+
+    Raises:
+        DataError: a shape is longer.
+    """
+    for shape in shapes:
+        if shape.tokens > longest:
+            raise DataError(f"shape {shape}: the model reads {longest} tokens at most; ask for a shorter one")
 
 
 def visible_cores() -> int:

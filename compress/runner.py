@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compress import catalog
 from compress.bundle import Bundle, OnnxGraph
 from compress.data import Split, Splits, load_data
-from compress.deploy import Deploy
+from compress.deploy import Deploy, check_shapes
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step, digest_of
 from compress.provenance import code_digest, versions
@@ -92,6 +92,7 @@ class Runner:
         start = source_bundle(
             source.path, task, splits.label_names, Lineage(source.source, source.digest), seed=self.recipe.seed
         )
+        check_shapes(self.recipe.deploy.shapes, start.max_tokens)  # now, not after hours of training
         self.progress("sources", 1.0, f"{len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test")
 
         reference, prepared = start, list[Outcome]()

@@ -32,8 +32,7 @@ def judge(gates: Gates, run: Run, *, reference: str) -> list[Gate]:
 def _judged(name: str, limit: float, row: Comparison | None, *, bound: float | None, highest: bool, what: str) -> Gate:
     """A gate from its comparison; `highest` says that the limit is the most that is allowed."""
     if row is None:
-        missing = limit * 2 if highest else 0.0
-        return Gate(name=name, limit=limit, value=missing, passed=False, detail=f"{what}: not measured here")
+        return Gate(name=name, limit=limit, value=None, passed=False, detail=f"{what}: not measured here")
     worse_end = row.high if highest else row.low
     value = worse_end if bound is not None and worse_end is not None else row.value
     passed = value <= limit if highest else value >= limit

@@ -58,11 +58,14 @@ class Comparison(Record):
 
 
 class Gate(Record):
-    """A promise and whether it was kept. `target` is what was judged, `detail` what a reader needs to act on it."""
+    """A promise and whether it was kept. `target` is what was judged, `detail` what a reader needs to act on it.
+
+    `value` is None where nothing was measured that could show it, and then the gate has failed.
+    """
 
     name: str
     limit: float
-    value: float
+    value: float | None
     passed: bool
     target: str = "result"
     detail: str = ""

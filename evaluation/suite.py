@@ -7,6 +7,7 @@ be compared with every other, pair by pair.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from compress import catalog
 from compress.data import Split, batches, encode, fixed_batch
-from compress.deploy import Deploy, Shape
+from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError
 from compress.runtime import Session, runtime_of
 from compress.runtimes.timing import Clock, CudaClock, WallClock, time_interleaved
@@ -94,9 +95,10 @@ def measure(
     """
     if conditions.test.labels is None:
         raise DataError("test: no labels to measure quality against; give its table a `label`")
-    _check_shapes(subjects, conditions.deploy.shapes)
-    opened, skipped = _open_all(subjects, conditions)
-    try:
+    for subject in subjects:
+        check_shapes(conditions.deploy.shapes, subject.bundle.max_tokens)
+    with ExitStack() as closing:
+        opened, skipped = _open_all(subjects, conditions, closing)
         for index, one in enumerate(opened):
             progress("quality", index / len(opened), one.name)
             one.scores = _scores(one, conditions.test)
@@ -111,24 +113,14 @@ def measure(
             for one in opened[place + 1 :]
             for row in _comparisons(one, baseline, conditions)
         ]
-    finally:
-        for one in opened:
-            one.session.close()
     predictions = {one.name: one.scores for one in opened}
     targets = tuple(one.subject.target for one in opened)
     return Sitting(targets, tuple(skipped), tuple(measurements), tuple(comparisons), predictions)
 
 
-def _check_shapes(subjects: Sequence[Subject], shapes: Sequence[Shape]) -> None:
-    for subject in subjects:
-        longest = subject.bundle.max_tokens
-        if (long := next((shape for shape in shapes if shape.tokens > longest), None)) is not None:
-            raise DataError(
-                f"shape {long}: {subject.target.name} reads {longest} tokens at most; ask for a shorter one"
-            )
-
-
-def _open_all(subjects: Sequence[Subject], conditions: Conditions) -> tuple[list[_Open], list[Skipped]]:
+def _open_all(
+    subjects: Sequence[Subject], conditions: Conditions, closing: ExitStack
+) -> tuple[list[_Open], list[Skipped]]:
     opened: list[_Open] = []
     skipped: list[Skipped] = []
     for subject in subjects:
@@ -138,6 +130,7 @@ def _open_all(subjects: Sequence[Subject], conditions: Conditions) -> tuple[list
             skipped.append(Skipped(target=subject.target.name, reason=obstacle))
             continue
         session = runtime.open(subject.bundle, device=conditions.device, threads=conditions.threads)
+        closing.callback(session.close)
         opened.append(_Open(subject, session))
     return opened, skipped
 

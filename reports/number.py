@@ -82,7 +82,8 @@ def read_gate(gate: Gate, *, metric: str = "", unit: str = "") -> tuple[str, str
     elif gate.name.startswith("max_quality_drop") and unit:
         factor, suffix = _drop_scale(metric, unit)
     bound = "at most " if gate.name.startswith("max_") else "at least " if gate.name.startswith("min_") else ""
-    return f"{plain(gate.value * factor)}{suffix}", f"{bound}{plain(gate.limit * factor)}{suffix}"
+    value = "not measured" if gate.value is None else f"{plain(gate.value * factor)}{suffix}"
+    return value, f"{bound}{plain(gate.limit * factor)}{suffix}"
 
 
 def plain(value: float) -> str:

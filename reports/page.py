@@ -17,8 +17,10 @@ from reports.summary import summary_csv
 from reports.table import escape, to_markdown
 
 
-def write_report(runs: Sequence[Run], folder: Path) -> Path:
-    """Write the report over one or several runs into `folder`, which is made if need be; return the page's path.
+def write_report(runs: Sequence[Run], folder: Path, *, formats: Sequence[str] = ("html", "markdown")) -> Path:
+    """Write the report over one or several runs into `folder`, which is made if need be.
+
+    Returns the page's path, or that of the Markdown where `formats` leaves the page out.
 
     Raises:
         DataError: there are no runs.
@@ -28,11 +30,13 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in drawings.items():
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-    (folder / "report.md").write_text(render_markdown(runs), encoding="utf-8")
     (folder / "summary.csv").write_text(summary_csv(runs), encoding="utf-8")
-    page = folder / "index.html"
-    page.write_text(_html(_title(runs), sections, drawings), encoding="utf-8")
-    return page
+    page, text = folder / "index.html", folder / "report.md"
+    if "markdown" in formats:
+        text.write_text(render_markdown(runs), encoding="utf-8")
+    if "html" in formats:
+        page.write_text(_html(_title(runs), sections, drawings), encoding="utf-8")
+    return page if "html" in formats else text
 
 
 def render_html(runs: Sequence[Run]) -> str:

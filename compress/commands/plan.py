@@ -43,7 +43,8 @@ def plan(recipe_name: str, changes: Sequence[str]) -> Planned:
     sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
     missing = [" or ".join(tried) for tried in _wanted(recipe) if not sources.at_hand(tried)]
     planned: Planned = {"name": recipe.name, "key": digest_of(recipe.resolved()), "missing_sources": missing}
-    planned["measured"] = [*recipe.measure.baselines, *(name for name, _ in _named(recipe) if name[0] != "p")]
+    stages = [name for name, _ in _named(recipe)][len(recipe.prepare) :]
+    planned["measured"] = [*recipe.measure.baselines, *stages[:-1], "result"]
     if missing:
         planned["stages"] = [{"name": name} for name, _ in _named(recipe)]
     else:

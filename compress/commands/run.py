@@ -59,13 +59,17 @@ def run(recipe_name: str, output: Path | None, changes: Sequence[str], device: s
             finished = _measured(recipe, executed, chosen, folder, tell, started)
         if recipe.report:
             tell("report", 0.0, "")
-            write_report([finished], folder / "report")
+            write_report([finished], folder / "report", formats=recipe.report)
             tell("report", 1.0, "done")
     failed = [gate for gate in finished.gates if not gate.passed]
     if failed:
-        lines = [f"gate {g.name} failed: {g.value:.4g}, limit {g.limit:.4g} ({g.detail})" for g in failed]
-        raise GateError("\n".join([*lines, f"everything is kept in {folder}"]))
+        raise GateError("\n".join([*(_told(gate) for gate in failed), f"everything is kept in {folder}"]))
     return folder
+
+
+def _told(gate: Gate) -> str:
+    value = "not measured" if gate.value is None else f"{gate.value:.4g}"
+    return f"gate {gate.name} of {gate.target} failed: {value}, limit {gate.limit:.4g} ({gate.detail})"
 
 
 def _finished(folder: Path, key: str) -> Run | None:

@@ -33,7 +33,8 @@ class Finding:
 
     name: str
     limit: float
-    value: float
+    value: float | None
+    """None where an output was not finite."""
     passed: bool
     detail: str
 
@@ -84,7 +85,7 @@ def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int) -> Finding:
     return Finding(
         "parity",
         PARITY_LIMIT,
-        worst if finite else 1e30,
+        worst if finite else None,
         finite and worst <= PARITY_LIMIT,
         f"largest relative difference from torch {worst:.2g}, on {place}"
         + ("" if finite else "; an output is not finite"),
