@@ -1,41 +1,43 @@
 # Two commands: `make demo` and `make test`. On a machine with an NVIDIA GPU: `make demo EXTRA=gpu`.
 PYTHON ?= python3
 EXTRA  ?= cpu
-VENV   := .venv
+# A folder for each extra: the two onnxruntime wheels overwrite each other's files.
+VENV   := .venv$(if $(filter-out cpu,$(EXTRA)),-$(EXTRA))
 BIN    := $(VENV)/bin
+RECIPE := recipes/reviews-trio.yaml
 
 .PHONY: demo test lint bench-gpu reports clean
 
-demo: $(VENV)/demo-$(EXTRA)
-	$(BIN)/compress run recipes/reviews-trio.yaml
+demo: $(VENV)/demo
+	$(BIN)/compress run $(RECIPE)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-lint: $(VENV)/test-$(EXTRA)
+lint: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Rerun where a GPU is: writes reports/published/gpu there, runs/gpu-bench elsewhere.
+# Rerun where a GPU is: writes reports/published/gpu there, runs/gpu-bench elsewhere. It installs nothing.
 bench-gpu:
-	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) bench/gpu.py
+	$(firstword $(wildcard .venv-gpu/bin/python) $(wildcard $(BIN)/python) $(PYTHON)) bench/gpu.py --recipe $(RECIPE)
 
 # README's tables and the published pages, from the run.json files in the tree.
-reports: $(VENV)/demo-$(EXTRA)
+reports: $(VENV)/demo
 	$(BIN)/python -m reports.publish
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The stamps say which extras are installed, and are older than what they were installed from when that changes.
-$(VENV)/demo-$(EXTRA): $(VENV)/bin/python pyproject.toml constraints.txt
+# The stamps say what is installed, and are older than what it was installed from when that changes.
+$(VENV)/demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA)]"
 	touch $@
 
-$(VENV)/test-$(EXTRA): $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),test]"
-	touch $@ $(VENV)/demo-$(EXTRA)
+	touch $@ $(VENV)/demo

@@ -3,17 +3,22 @@
 It needs a checkout, torch and transformers, and nothing else of this project, so that it runs on a borrowed machine:
 
     python bench/gpu.py                                   # BERT-base from its config, weights random
-    python bench/gpu.py --model FOLDER --shapes 1x128,32x128
+    python bench/gpu.py --model FOLDER --recipe FILE
+
+Shapes are a recipe's `deploy.shapes`, as they stand there: those of `--recipe`, by default recipes/reviews-trio.yaml.
+`--shapes 1x128,32x128` overrides it. Without that file they are 1x128, 32x128 and 32x512.
 
 Times do not depend on what the weights are. Variants run in interleaved blocks, in random order in every round, timed
-with CUDA events; intervals come from resampling whole rounds. What can't run here is named as skipped, and running out
-of memory is a result. Everything goes to `run.json`, format 1. On a machine without a GPU it runs small sizes on the
-CPU, which shows that the script works and nothing more.
+with CUDA events; intervals come from resampling whole rounds. What can't run here, or fails at a shape, is named as
+skipped there with its reason, and running out of memory is a result. Everything goes to `run.json`, format 1, which is
+written anew after every shape. On a machine without a GPU it times a smaller model on the CPU, which shows that the
+script works and nothing more.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import gc
 import importlib.metadata
@@ -28,19 +33,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 Call = Callable[[], torch.Tensor]
 Inputs = dict[str, torch.Tensor]
 Rounds = list[np.ndarray]
 
+RECIPE = Path(__file__).parent.parent / "recipes" / "reviews-trio.yaml"
 BASELINE, ONNX = "torch-fp32", "onnx-fp16"
 MEASURED = "measured"
+FILE_NAME = "run.json"
 SIZES = {  # hidden size, layers, heads, FFN, vocabulary
     "bert-base": (768, 12, 12, 3072, 30522),
     "minilm": (384, 6, 12, 1536, 30522),
@@ -88,6 +97,8 @@ class Sitting:
     effort: Effort
     seed: int
     findings: Findings = field(default_factory=Findings)
+    keep: Callable[[Findings], object] = lambda _: None
+    """Called whenever there is something more to write down."""
 
     @property
     def half(self) -> torch.dtype:
@@ -110,14 +121,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     device = torch.device(options.device)
     if device.type == "cpu":
-        print("no GPU in use: small sizes on the CPU, which say nothing about a GPU", file=sys.stderr)
-    sitting = Sitting(device, _effort(device, options.quick, options.shapes), options.seed)
-    time_model(_model(options.model, options.size), sitting)
-    time_attention(sitting)
-    file = _write(options, sitting)
+        print("no GPU in use: a smaller model on the CPU, which says nothing about a GPU", file=sys.stderr)
+    effort = _effort(device, options.quick, options.shapes)
+    keep = partial(_write, options, effort, _environment(device))
+    sitting = Sitting(device, effort, options.seed, keep=keep)
+    parts = {"every variant": partial(time_model, _model(options.model, options.size), sitting)}
+    parts["attention"] = partial(time_attention, sitting)
+    for name, part in parts.items():
+        _skip(sitting.findings, name, _failure(part))
+        keep(sitting.findings)
     print(_table(sitting.findings))
-    print(f"written to {file}")
-    return 0
+    print(f"written to {options.output / FILE_NAME}")
+    return 0 if sitting.findings.measurements else 1
 
 
 def time_model(model: Any, sitting: Sitting) -> None:
@@ -130,14 +145,14 @@ def time_model(model: Any, sitting: Sitting) -> None:
     variants = [
         Variant(BASELINE, "fp32", lambda inputs: lambda: full(**inputs).logits, _bytes(full)),
         Variant(f"torch-{low}", low, lambda inputs: lambda: half(**inputs).logits, _bytes(half)),
-        Variant("torch-compile", low, lambda inputs: _compiled(half, inputs, mode), _bytes(half)),
+        Variant(f"torch-compile-{low}", low, lambda inputs: _compiled(half, inputs, mode), _bytes(half)),
     ]
     with tempfile.TemporaryDirectory() as folder:
         variants += _onnx_variants(model, Path(folder) / "model.onnx", sitting)
         for batch, tokens in sitting.effort.shapes:
-            inputs = _inputs(batch, tokens, model.config.vocab_size, sitting.device, sitting.seed)
-            with torch.inference_mode():
-                _time_shape(variants, inputs, sitting)
+            reason = _failure(partial(_time_shape, variants, (batch, tokens), model.config.vocab_size, sitting))
+            _skip(sitting.findings, "every variant", reason, shape=f"{batch}x{tokens}")
+            sitting.keep(sitting.findings)
 
 
 def time_attention(sitting: Sitting) -> None:
@@ -149,10 +164,19 @@ def time_attention(sitting: Sitting) -> None:
     with torch.inference_mode(), sdpa_kernel(fused):
         for tokens in sitting.effort.attention_tokens:
             _say(f"attention at {tokens} tokens")
-            sitting.findings.attention.append(_attention_row(tokens, sitting))
+            row: dict[str, Any] = {"tokens": tokens, "batch": 1, "heads": HEADS, "head_size": HEAD_SIZE}
+            row |= {"precision": _name(sitting.half), "pass": "forward"}
+            if tokens in QUOTED and sitting.device.type == "cuda":
+                row |= {"quoted_plain": QUOTED[tokens][0], "quoted_fused": QUOTED[tokens][1]}
+                row["quoted_conditions"] = QUOTED_CONDITIONS
+            reason = _failure(partial(_fill_row, row, tokens, sitting))
+            row |= {f"{name}_outcome": reason for name in ("plain", "fused") if reason and f"{name}_ms" not in row}
+            sitting.findings.attention.append(row)
+            sitting.keep(sitting.findings)
 
 
-def _attention_row(tokens: int, sitting: Sitting) -> dict[str, Any]:
+def _fill_row(row: dict[str, Any], tokens: int, sitting: Sitting) -> None:
+    """Add outcomes, peaks and figures as they come: what was found before a failure stays."""
     source = torch.Generator(sitting.device).manual_seed(sitting.seed)
     shape = (1, HEADS, tokens, HEAD_SIZE)
     query, key, value = (
@@ -162,21 +186,16 @@ def _attention_row(tokens: int, sitting: Sitting) -> dict[str, Any]:
         "plain": lambda: plain_attention(query, key, value),
         "fused": lambda: torch.nn.functional.scaled_dot_product_attention(query, key, value),
     }
-    row: dict[str, Any] = {"tokens": tokens, "batch": 1, "heads": HEADS, "head_size": HEAD_SIZE}
-    row |= {"precision": _name(sitting.half), "pass": "forward"}
     for name in list(calls):
         row[f"{name}_outcome"], row[f"{name}_peak_bytes"] = _probe(calls[name], sitting.device)
         if row[f"{name}_outcome"] != MEASURED:
             del calls[name]
-    times = time_interleaved(calls, sitting)
+    times, failed = time_interleaved(calls, sitting)
+    row |= {f"{name}_outcome": reason for name, reason in failed.items()}
     for name, rounds in times.items():
         row |= _prefixed(f"{name}_ms", _interval(_median, rounds, seed=sitting.seed))
     if len(times) == 2:
         row |= _prefixed("speedup", _interval(_ratio, times["plain"], times["fused"], seed=sitting.seed))
-    if tokens in QUOTED and sitting.device.type == "cuda":
-        row |= {"quoted_plain": QUOTED[tokens][0], "quoted_fused": QUOTED[tokens][1]}
-        row["quoted_conditions"] = QUOTED_CONDITIONS
-    return row
 
 
 def plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -188,23 +207,32 @@ def plain_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor)
     return torch.softmax(scores, dim=-1) @ value
 
 
-def time_interleaved(calls: Mapping[str, Call], sitting: Sitting) -> dict[str, Rounds]:
-    """Milliseconds per call: one array per round and variant.
+def time_interleaved(calls: Mapping[str, Call], sitting: Sitting) -> tuple[dict[str, Rounds], dict[str, str]]:
+    """Milliseconds per call, one array per round and variant; and of variants that failed instead, the reason.
 
     Each round has one block of each variant in random order. A block: a pause, three calls that are not counted, then
-    calls until its time or its number of calls is reached, but at least three.
+    calls until its time or its number of calls is reached, but at least three. A variant that fails once is left out
+    from then on, its times too; the others go on.
     """
     timed = _cuda_timer() if sitting.device.type == "cuda" else _wall_timer()
     order = np.random.default_rng(sitting.seed)
     names = list(calls)
     times: dict[str, Rounds] = {name: [] for name in names}
+    failed: dict[str, str] = {}
+
+    def add_block(name: str) -> None:
+        times[name].append(_block(calls[name], timed, sitting.effort))
+
+    def attempt(work: Callable[[], object], name: str) -> None:
+        if name not in failed and (reason := _failure(work)):
+            failed[name] = reason
+
     for name in names:
-        for _ in range(5):
-            timed(calls[name])
+        attempt(partial(_warm, calls[name], timed), name)
     for _ in range(sitting.effort.rounds):
         for index in order.permutation(len(names)):
-            times[names[index]].append(_block(calls[names[index]], timed, sitting.effort))
-    return times
+            attempt(partial(add_block, names[index]), names[index])
+    return {name: rounds for name, rounds in times.items() if name not in failed}, failed
 
 
 def onnx_call(file: Path, inputs: Inputs, labels: int, dtype: torch.dtype) -> Call:
@@ -219,7 +247,7 @@ def onnx_call(file: Path, inputs: Inputs, labels: int, dtype: torch.dtype) -> Ca
 
     device = inputs["input_ids"].device
     provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
-    session = onnxruntime.InferenceSession(str(file), providers=[provider])
+    session = onnxruntime.InferenceSession(str(file), providers=[provider], enable_fallback=0)
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"onnxruntime fell back to {session.get_providers()}, wanted {provider}; is cuDNN missing?")
     logits = torch.empty((len(inputs["input_ids"]), labels), dtype=dtype, device=device)
@@ -260,31 +288,35 @@ def _onnx_variants(model: Any, file: Path, sitting: Sitting) -> list[Variant]:
     reason = _why_no_onnx(sitting.device)
     if reason is None:
         _say("export to ONNX")
-        try:
-            export(copy.deepcopy(model).half(), file)
-        except Exception as fault:  # the exporter fails in many ways; the torch variants are worth having without it
-            reason = f"export: {_first_line(fault)}"
+        fault = _failure(lambda: export(copy.deepcopy(model).half(), file))
+        reason = fault and f"export: {fault}"
     if reason is not None:
-        sitting.findings.skipped.append({"target": ONNX, "reason": reason})
+        _skip(sitting.findings, ONNX, reason)
         return []
     return [Variant(ONNX, "fp16", lambda inputs: onnx_call(file, inputs, model.config.num_labels, torch.float16))]
 
 
-def _time_shape(variants: Sequence[Variant], inputs: Inputs, sitting: Sitting) -> None:
-    batch, tokens = inputs["input_ids"].shape
-    findings, shape = sitting.findings, f"{batch}x{tokens}"
+@torch.inference_mode()
+def _time_shape(variants: Sequence[Variant], shape: tuple[int, int], vocabulary: int, sitting: Sitting) -> None:
+    batch, tokens = shape
+    findings, label = sitting.findings, f"{batch}x{tokens}"
+    inputs = _inputs(batch, tokens, vocabulary, sitting.device, sitting.seed)
     calls: dict[str, Call] = {}
     peaks: dict[str, int | None] = {}
+    outputs: dict[str, torch.Tensor] = {}
+
+    def prepare(variant: Variant) -> None:
+        call = variant.make(inputs)
+        peaks[variant.name] = _peak_bytes(call, sitting.device)
+        outputs[variant.name] = call().float().cpu().clone()  # the next call may write to the same memory
+        calls[variant.name] = call
+
     for variant in variants:
-        _say(f"{shape}: {variant.name}")
-        try:
-            call = variant.make(inputs)
-            peaks[variant.name] = _peak_bytes(call, sitting.device)
-            calls[variant.name] = call
-        except Exception as fault:  # from a missing compiler to memory: the other variants are worth having without it
-            findings.skipped.append({"target": variant.name, "reason": f"{shape}: {_first_line(fault)}"})
-    outputs = {name: call().float().clone() for name, call in calls.items()}
-    times = time_interleaved(calls, sitting)
+        _say(f"{label}: {variant.name}")
+        _skip(findings, variant.name, _failure(partial(prepare, variant)), shape=label)
+    times, failed = time_interleaved(calls, sitting)
+    for name, reason in failed.items():
+        _skip(findings, name, reason, shape=label)
     conditions = {"batch": batch, "tokens": tokens, "device": sitting.device.type, "padding": "none"}
     for variant in (variant for variant in variants if variant.name in times):
         name, own = variant.name, conditions | {"precision": variant.precision}
@@ -296,7 +328,12 @@ def _time_shape(variants: Sequence[Variant], inputs: Inputs, sitting: Sitting) -
             speedup = _interval(_ratio, times[BASELINE], times[name], seed=sitting.seed)
             findings.comparisons.append(_comparison(name, speedup, own))
             apart = float((outputs[name] - outputs[BASELINE]).abs().max())
-            findings.parity.append({"target": name, "shape": shape, "largest_logit_difference": apart})
+            findings.parity.append({"target": name, "shape": label, "largest_logit_difference": apart})
+
+
+def _warm(call: Call, timed: Callable[[Call], float]) -> None:
+    for _ in range(5):
+        timed(call)
 
 
 def _block(call: Call, timed: Callable[[Call], float], effort: Effort) -> np.ndarray:
@@ -355,14 +392,29 @@ def _peak_bytes(call: Call, device: torch.device) -> int | None:
 
 def _probe(call: Call, device: torch.device) -> tuple[str, int | None]:
     """Whether a call runs at all, in words, and its peak in bytes."""
+    peaks: list[int | None] = []
+    reason = _failure(lambda: peaks.append(_peak_bytes(call, device)))
+    return (reason, None) if reason else (MEASURED, peaks[0])
+
+
+def _failure(work: Callable[[], object]) -> str | None:
+    """Do it; why it failed, in one line, or None. From a missing compiler to memory, the rest is worth having."""
     try:
-        return MEASURED, _peak_bytes(call, device)
-    except RuntimeError as fault:
-        outcome = "out of memory" if isinstance(fault, torch.OutOfMemoryError) else _first_line(fault)
+        work()
+        return None
+    except Exception as fault:
+        reason = "out of memory" if isinstance(fault, torch.OutOfMemoryError) else _first_line(fault)
     # Only here, as the fault's traceback keeps the call's tensors while it is handled.
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return outcome, None
+    with contextlib.suppress(RuntimeError):  # after some faults of a GPU nothing works on it, this neither
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return reason
+
+
+def _skip(findings: Findings, target: str, reason: str | None, *, shape: str | None = None) -> None:
+    """Note what could not be measured; no reason, nothing to note."""
+    if reason:
+        findings.skipped.append({"target": target, "reason": f"{shape}: {reason}" if shape else reason})
 
 
 def _interval(statistic: Callable[..., float], *variants: Rounds, seed: int, resamples: int = 1000) -> dict[str, float]:
@@ -447,7 +499,7 @@ def _bytes(model: Any) -> int:
 
 
 def _target(variant: Variant) -> dict[str, Any]:
-    onnx, compiled = variant.name == ONNX, variant.name == "torch-compile"
+    onnx, compiled = variant.name == ONNX, variant.name.startswith("torch-compile")
     runtime, form = ("onnxruntime", "onnx") if onnx else ("torch", "torch")
     how = "CUDA provider, bound inputs" if onnx else "compiled" if compiled else "eager"
     title = f"{runtime} {variant.precision}, {how}"
@@ -510,18 +562,20 @@ def _driver() -> str | None:
     return answer.stdout.splitlines()[0].strip() if answer.stdout.strip() else None
 
 
-def _write(options: argparse.Namespace, sitting: Sitting) -> Path:
-    device, effort, findings = sitting.device, sitting.effort, sitting.findings
+def _write(options: argparse.Namespace, effort: Effort, environment: dict[str, Any], findings: Findings) -> None:
+    """In one step: a reader sees the old file or the new one, never half of one."""
     run = {
         "format": 1,
-        "name": "gpu" if device.type == "cuda" else "gpu-bench-on-cpu",
+        "name": "gpu" if options.device == "cuda" else "gpu-bench-on-cpu",
         "recipe": {
             "model": "a folder that was given" if options.model else f"{options.size}, random weights",
+            "shapes": [f"{batch}x{tokens}" for batch, tokens in effort.shapes],
+            "shapes_of": options.recipe.name if options.recipe else None,
             "seed": options.seed,
             "rounds": effort.rounds,
             "block": {"seconds": effort.block_seconds, "calls": effort.block_calls, "pause": effort.pause_seconds},
         },
-        "environment": _environment(device),
+        "environment": environment,
         "lineage": [],
         "targets": list(findings.targets.values()),
         "skipped": findings.skipped,
@@ -532,22 +586,21 @@ def _write(options: argparse.Namespace, sitting: Sitting) -> Path:
         "tables": {"attention": findings.attention, "parity": findings.parity},
     }
     options.output.mkdir(parents=True, exist_ok=True)
-    file: Path = options.output / "run.json"
+    file: Path = options.output / FILE_NAME
     draft = file.with_suffix(".json.draft")
     draft.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(draft, file)
-    return file
 
 
 def _table(findings: Findings) -> str:
     """What was found, for a terminal."""
     speedups = {(c["target"], c["conditions"]["batch"], c["conditions"]["tokens"]): c for c in findings.comparisons}
-    lines = [f"{'shape':>8}  {'target':<14} {'p50 ms':>10} {'95 % interval':>22}  speed-up over {BASELINE}"]
+    lines = [f"{'shape':>8}  {'target':<20} {'p50 ms':>10} {'95 % interval':>22}  speed-up over {BASELINE}"]
     for m in findings.measurements:
         if m["name"] != "latency_p50_ms":
             continue
         batch, tokens = m["conditions"]["batch"], m["conditions"]["tokens"]
-        line = f"{f'{batch}x{tokens}':>8}  {m['target']:<14} {m['value']:>10.3f} {_span(m['low'], m['high']):>22}"
+        line = f"{f'{batch}x{tokens}':>8}  {m['target']:<20} {m['value']:>10.3f} {_span(m['low'], m['high']):>22}"
         ratio = speedups.get((m["target"], batch, tokens))
         lines.append(line + (f"  {ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""))
     lines += ["", f"attention, forward, batch 1, {HEADS} heads of {HEAD_SIZE}: milliseconds and peak MiB"]
@@ -585,7 +638,8 @@ def _effort(device: torch.device, quick: bool, shapes: tuple[tuple[int, int], ..
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="a model folder as the hub lays it out")
-    parser.add_argument("--size", choices=SIZES, default="bert-base", help="what to build when no model is given")
+    parser.add_argument("--size", choices=SIZES, help="what to build without a model: bert-base; minilm on a CPU")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help=f"whose shapes to time; default: {RECIPE.name}")
     parser.add_argument("--shapes", type=_shapes, metavar="BxT,...", help="batch x tokens, such as 1x128,32x128")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
@@ -602,9 +656,28 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         )
     if options.model is not None and not (options.model / "config.json").is_file():
         parser.error(f"--model {options.model}: no config.json there; wanted a model folder")
+    options.size = options.size or ("bert-base" if options.device == "cuda" else "minilm")
+    _settle_shapes(parser, options)
     # Figures of a CPU must not land where a GPU's are published.
     options.output = options.output or Path("reports/published/gpu" if options.device == "cuda" else "runs/gpu-bench")
     return options
+
+
+def _settle_shapes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Read the recipe's shapes, unless others are asked for; `recipe` is then None."""
+    if options.shapes is not None:
+        options.recipe = None
+    elif options.recipe is None and not options.quick and RECIPE.is_file():
+        options.recipe = RECIPE
+    if options.recipe is None:
+        return
+    try:
+        shapes = yaml.safe_load(options.recipe.read_text(encoding="utf-8"))["deploy"]["shapes"]
+        options.shapes = _shapes(",".join(map(str, shapes)))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, argparse.ArgumentTypeError) as fault:
+        parser.error(f"--recipe {options.recipe}: {' '.join(str(fault).split())}")
+    except (KeyError, TypeError):
+        parser.error(f"--recipe {options.recipe}: no deploy.shapes there; give shapes with --shapes 1x128,32x128")
 
 
 def _shapes(text: str) -> tuple[tuple[int, int], ...]:

@@ -119,10 +119,6 @@ class Anatomy:
         macs = self.rest_macs * len(kept) // self.layers
         return replace(self, layers=len(kept), groups=tuple(groups), rest=rest, rest_macs=macs)
 
-    def is_even(self, axis: Axis) -> bool:
-        """Whether all layers have the same number of units on `axis`."""
-        return len({group.units for group in self.of_axis(axis)}) <= 1
-
     def as_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
 

@@ -44,9 +44,8 @@ def run(
     """Run a recipe; pick up where an earlier run stopped."""
     from compress.commands.run import run as command
 
-    folder = command(recipe, output, change or [], _device(device), fresh)
-    page = folder / "report" / "index.html"
-    if page.exists():
+    folder, page = command(recipe, output, change or [], _device(device), fresh)
+    if page is not None:
         print(f"report: {page}")
     print(f"model:  {folder / 'model'}")
 

@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from compress.catalog import closest
 from compress.errors import DataError, SourceError
 from compress.sources import HubSource, Sources, hub_fault, parse
 from compress.stage import Settings
@@ -152,12 +152,6 @@ def read_columns(
     delimiter = "\t" if kind == "tsv" else ","
     rows = _quoted_rows(path, text, delimiter) if quoting else _plain_rows(text, delimiter)
     return _from_rows(path, rows, described.header, wanted)
-
-
-def did_you_mean(word: str, words: Sequence[str]) -> str:
-    """A hint at the closest of `words`, or nothing."""
-    close = get_close_matches(word, words, n=1)
-    return f"did you mean {close[0]}?" if close else ""
 
 
 def shown(value: Any) -> str:
@@ -323,6 +317,5 @@ def _known(path: Path | str, column: str | int, names: list[str]) -> str:
     if names.count(str(column)) != 1:
         problem = "two columns" if column in names else "no column"
         have = ", ".join(names) or "none; a table without a header has its columns by position"
-        hint = did_you_mean(str(column), names)
-        raise DataError(f"{path}: has {problem} called {column}; {hint + ' ' if hint else ''}columns: {have}")
+        raise DataError(f"{path}: has {problem} called {column}; columns: {have}{closest(str(column), names)}")
     return str(column)

@@ -134,6 +134,14 @@ class Split:
             labels=None if self.labels is None else self.labels[index],
         )
 
+    def plus(self, other: Split) -> Split:
+        """The examples of both; labels only where both have them."""
+        pairs = None if self.pairs is None or other.pairs is None else (*self.pairs, *other.pairs)
+        labels = None if self.labels is None or other.labels is None else np.append(self.labels, other.labels)
+        return replace(
+            self, name=f"{self.name}+{other.name}", texts=(*self.texts, *other.texts), pairs=pairs, labels=labels
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:

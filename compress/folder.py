@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 LINEAGE_FILE = "lineage.json"
 
 
-def source_bundle(folder: Path, task: Task, labels: tuple[str, ...], lineage: Lineage, *, seed: int = 0) -> Bundle:
-    """The bundle that a hub folder holds, with a head for `labels`; a head that has to be made is drawn from `seed`.
+def source_bundle(
+    folder: Path, task: Task, labels: tuple[str, ...], lineage: Lineage, *, new_head_seed: int | None = None
+) -> Bundle:
+    """The bundle that a hub folder holds, with a head for `labels`.
+
+    Args:
+        new_head_seed: draws the head anew where the folder has none for these labels, as it will be trained. Without
+            it the folder must hold the whole trained model, its labels in this order.
 
     Raises:
-        ModelError: not a model folder, an unknown family, weights that are missing or not safetensors.
+        ModelError: not a model folder, an unknown family, weights that are missing or not safetensors, other labels.
     """
     import torch
     from safetensors import SafetensorError
@@ -39,10 +46,16 @@ def source_bundle(folder: Path, task: Task, labels: tuple[str, ...], lineage: Li
         raise ModelError(f"{folder}: no *.safetensors{hint}")
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = task.read(folder, labels)
+            torch.manual_seed(new_head_seed or 0)
+            model, missing = task.read(folder, labels)
     except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
         raise ModelError(f"{folder}: transformers can't load it: {fault}") from fault
+    lost = [name for name in missing if new_head_seed is None or family.part(name) != "head"]
+    if lost:
+        hint = "; a head for these labels is made by `prepare: [finetune: {...}]`" if new_head_seed is None else ""
+        raise ModelError(f"{folder}: has no fitting weights for {', '.join(lost[:5])}{hint}")
+    if new_head_seed is None:
+        _check_labels(config, folder, labels)
     model.eval()
     anatomy = anatomy_of(model, family)
     return Bundle(model, plain_config(model), anatomy, read_tokenizer(folder), task, labels, lineage)
@@ -160,6 +173,8 @@ def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task)
     from safetensors.torch import load_model
     from transformers import AutoConfig
 
+    if not (folder / "model.safetensors").exists():
+        raise ModelError(f"{folder}: neither model.safetensors nor a graph under onnx/; was the folder copied whole?")
     family = family_of(config.get("model_type", "missing"))
     with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not disturb the caller's
         stock = task.build(AutoConfig.for_model(**config))
@@ -214,6 +229,16 @@ def _labels_of(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
         raise ModelError(f"{folder / 'config.json'}: no id2label with indices from 0; is it a classifier?") from None
     except (AttributeError, TypeError, ValueError):
         raise ModelError(f"{folder / 'config.json'}: id2label is not a mapping from index to name") from None
+
+
+def _check_labels(config: dict[str, Any], folder: Path, labels: tuple[str, ...]) -> None:
+    """A trained head scores its own labels in its own order; another order would turn every figure upside down."""
+    own = _labels_of(config, folder)
+    if own != labels and not all(re.fullmatch(r"LABEL_\d+", name) for name in own):
+        raise ModelError(
+            f"{folder}: the model's labels are {', '.join(own)}, the data's {', '.join(labels)}; "
+            f"name them in the model's order: `label: {{names: [{', '.join(own)}]}}`"
+        )
 
 
 def _lineage_in(folder: Path) -> Lineage:

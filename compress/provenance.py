@@ -45,6 +45,14 @@ def code_digest(module: str) -> str:
     return "sha256:" + digest.hexdigest()
 
 
+def processor() -> dict[str, Any]:
+    """What decides how fast anything is on the CPU here."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or os.cpu_count()
+    return {"cpu": _cpu_name(), "cpu_features": _vector_features(), "cores": cores}
+
+
 def environment(device: str, threads: int) -> dict[str, Any]:
     """The machine and the libraries, for `run.json`; nothing that names a user, a host or a path."""
     import psutil
@@ -53,9 +61,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": versions(),
         "os": platform.system().lower(),
-        "cpu": _cpu_name(),
-        "cpu_features": _vector_features(),
-        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        **processor(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "device": _device_name(device),
         "threads": threads,

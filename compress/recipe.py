@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
@@ -102,9 +102,18 @@ class Recipe(Settings):
     gates: Gates = Gates()
     report: tuple[Literal["html", "markdown"], ...] = ("html", "markdown")
 
+    @property
+    def sources(self) -> list[list[str]]:
+        """Each source, the model's first, as the list of what is tried in order."""
+        wanted = [self.model.source, *(table.source for table in self.data.tables.values())]
+        return [[source] if isinstance(source, str) else source for source in wanted]
+
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values, every default spelled out; reading it back gives an equal recipe."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -134,8 +143,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     except ValidationError as fault:
         faults += [_restated(error) for error in _without_echoes(fault.errors(include_url=False))]
     faults += _chain_faults(values)
-    if recipe is not None:
-        faults += [*_runtime_faults(recipe), *_gate_faults(recipe)]
+    faults += _faults_between_sections(values)
     if faults or recipe is None:
         raise RecipeError(_listing(file, document, values, faults))
     return recipe
@@ -220,6 +228,8 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             stage = catalog.load("stages", str(name))
             if section == "prepare" and stage.produces is not Form.TORCH:
                 yield Fault((section, index), f"{name} under `prepare`: the reference has to stay a torch model")
+            elif section == "prepare" and "reference" in stage.sees:
+                yield Fault((section, index), f"{name} under `prepare`: it learns from the reference, not made yet")
             elif stage.consumes is not form:
                 yield Fault((section, index), _why_not(str(name), stage.consumes))
             form = stage.produces
@@ -234,29 +244,48 @@ def _why_not(name: str, wants: Form) -> str:
     return f"{name} works on a torch model, and what reaches it here is an ONNX graph: put it before `export`"
 
 
-def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
-    """A runtime that can't open what `export` leaves."""
-    if runtime_of(recipe.deploy.runtime).form is not Form.ONNX:
-        yield Fault(("deploy", "runtime"), f"{recipe.deploy.runtime!r} runs torch models; wanted one for ONNX graphs")
+def _faults_between_sections(values: Mapping[str, Any]) -> Iterator[Fault]:
+    """Faults between `deploy`, `measure` and `gates`, as far as each of them can be read by itself."""
+    deploy = _section(values, "deploy", Deploy)
+    measured = _section(values, "measure", Measure)
+    gates = _section(values, "gates", Gates)
+    if deploy is not None and runtime_of(deploy.runtime).form is not Form.ONNX:
+        yield Fault(("deploy", "runtime"), f"{deploy.runtime!r} runs torch models; wanted one for ONNX graphs")
+    if gates is None:
+        return
+    if measured is not None:
+        yield from _unmeasured(gates, measured, _task_metrics(values))
+    shape = gates.min_speedup.shape if gates.min_speedup else None
+    if deploy is not None and shape is not None and shape not in deploy.shapes:
+        listed = ", ".join(str(one) for one in deploy.shapes)
+        yield Fault(("gates", "min_speedup", "shape"), f"{shape} is not among deploy.shapes ({listed})")
 
 
-def _gate_faults(recipe: Recipe) -> Iterator[Fault]:
+def _section(values: Mapping[str, Any], key: str, kind: type[AnySettings]) -> AnySettings | None:
+    """One section of a recipe; None when it has faults, which are listed already."""
+    try:
+        return kind.model_validate(values.get(key, {}))
+    except ValidationError:
+        return None
+
+
+def _task_metrics(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics of the recipe's task; none when the task is not known."""
+    model = values.get("model")
+    name = model.get("task") if isinstance(model, dict) else None
+    return task_of(name).metrics if name in catalog.names("tasks") else ()
+
+
+def _unmeasured(gates: Gates, measured: Measure, of_task: tuple[str, ...]) -> Iterator[Fault]:
     """Gates on what is not measured."""
-    gates, measured = recipe.gates, recipe.measure
-    metrics = measured.metrics or task_of(recipe.model.task).metrics
     for name in ("min_speedup", "min_compression"):
         gate = getattr(gates, name)
         if gate and gate.baseline not in measured.baselines:
             listed = ", ".join(measured.baselines)
             yield Fault(("gates", name, "baseline"), f"{gate.baseline!r} is not among measure.baselines ({listed})")
-    if gates.min_speedup and gates.min_speedup.shape not in recipe.deploy.shapes:
-        listed = ", ".join(str(shape) for shape in recipe.deploy.shapes)
-        yield Fault(
-            ("gates", "min_speedup", "shape"), f"{gates.min_speedup.shape} is not among deploy.shapes ({listed})"
-        )
-    if gates.max_quality_drop and gates.max_quality_drop.metric not in metrics:
-        listed = ", ".join(metrics)
-        wanted = gates.max_quality_drop.metric
+    metrics = measured.metrics or of_task
+    if gates.max_quality_drop and metrics and gates.max_quality_drop.metric not in metrics:
+        wanted, listed = gates.max_quality_drop.metric, ", ".join(metrics)
         yield Fault(("gates", "max_quality_drop", "metric"), f"{wanted!r} is not among measure.metrics ({listed})")
 
 

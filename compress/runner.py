@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from compress import catalog
 from compress.bundle import Bundle, OnnxGraph
 from compress.data import Split, Splits, load_data
-from compress.deploy import Deploy, check_shapes
+from compress.deploy import Deploy
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step, digest_of
-from compress.provenance import code_digest, versions
+from compress.preflight import check
+from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
 from compress.sources import Found, Sources
 from compress.stage import Context, Settings, Stage
@@ -89,10 +90,10 @@ class Runner:
         self.progress("sources", 0.5, "read the data")
         splits = load_data(self.recipe.data, self.sources)
         task = task_of(self.recipe.model.task)
-        start = source_bundle(
-            source.path, task, splits.label_names, Lineage(source.source, source.digest), seed=self.recipe.seed
-        )
-        check_shapes(self.recipe.deploy.shapes, start.max_tokens)  # now, not after hours of training
+        lineage = Lineage(source.source, source.digest)
+        head = self.recipe.seed if self.recipe.prepare else None
+        start = source_bundle(source.path, task, splits.label_names, lineage, new_head_seed=head)
+        check(self.recipe, start.anatomy, splits, longest=start.max_tokens, device=self.device)
         self.progress("sources", 1.0, f"{len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test")
 
         reference, prepared = start, list[Outcome]()
@@ -109,7 +110,7 @@ class Runner:
     def _sights(self, splits: Splits, reference: Bundle | None) -> Sights:
         """All that a stage may ask to see; the test split is not among it."""
         shown = {"train": splits.train, "dev": splits.dev, "calibration": splits.calibration}
-        return {**shown, "deploy": self.recipe.deploy, "reference": reference}
+        return {**shown, "transfer": splits.transfer, "deploy": self.recipe.deploy, "reference": reference}
 
     def _outcome(self, name: str, stage: Stage, bundle: Bundle, sights: Sights) -> Outcome:
         key = self._key(stage, bundle, sights)
@@ -189,7 +190,9 @@ def _shown(stage: Stage, sights: Sights) -> dict[str, Any]:
 
 
 def _digest_of_sight(sight: Split | Deploy | Bundle | None) -> Any:
-    return sight.model_dump(mode="json") if isinstance(sight, Deploy) else sight.digest if sight is not None else None
+    if isinstance(sight, Deploy):
+        return [sight.model_dump(mode="json"), processor()]  # what is chosen by timing is chosen for this machine
+    return sight.digest if sight is not None else None
 
 
 def sizes(bundle: Bundle) -> dict[str, float]:

@@ -100,6 +100,17 @@ _HUB = re.compile(rf"hub:(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>[^@/\s]
 _PIP = re.compile(rf"pip:(?P<package>{_NAME})==(?P<version>[A-Za-z0-9][A-Za-z0-9.+_-]*)(?P<members>(?:![^!]+)+)")
 
 
+def moved(source: str, old: Path, new: Path) -> str:
+    """A source as a recipe in folder `new` has to write what one in folder `old` calls `source`.
+
+    Only relative paths change, and they stay relative: no path of the machine comes in.
+    """
+    parsed = parse(source)
+    if not isinstance(parsed, Path) or parsed.expanduser().is_absolute():
+        return source
+    return os.path.relpath((old / parsed).resolve(), new.resolve())
+
+
 def check_source(value: Any) -> Any:
     """Refuse a malformed source, or list of sources, while the recipe is read."""
     several = isinstance(value, list | tuple)
@@ -203,7 +214,10 @@ class Sources:
         raise SourceError("\n  ".join([f"none of {len(wanted)} sources can be had:", *faults]))
 
     def at_hand(self, source: str | Sequence[str]) -> bool:
-        """Whether the first source that can be had is here already, so that `fetch` would download nothing."""
+        """Whether the first source that is tried is here already, so that `fetch` would download nothing.
+
+        Of a `hub:` source it is not known: its client keeps a cache of its own.
+        """
         first = parse(source if isinstance(source, str) else source[0])
         if isinstance(first, PipSource):
             pin = self.lock.sources.get(first.key)

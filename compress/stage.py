@@ -31,7 +31,7 @@ class Form(StrEnum):
     ONNX = "onnx"
 
 
-Sight = Literal["train", "dev", "calibration", "deploy", "reference"]
+Sight = Literal["train", "dev", "calibration", "transfer", "deploy", "reference"]
 
 
 class Settings(BaseModel):
@@ -65,6 +65,8 @@ class Context:
     seed: int
     scratch: Path
     """An empty folder for the stage's own files. What the returned bundle refers to may lie here."""
+    transfer: Split | None = None
+    """Further texts to distil on, labelled or not; None where the recipe gives none."""
     reference: Bundle | None = None
     """The model after `prepare`: the teacher. None while it is still being prepared."""
     record: Callable[[str, Any], None] = _ignore

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from compress.columns import Column, Columns, FormatSettings, did_you_mean, read_columns, shown
+from compress.catalog import closest
+from compress.columns import Column, Columns, FormatSettings, read_columns, shown
 from compress.errors import DataError
 from compress.sources import SourceField, Sources
 from compress.stage import Settings
@@ -235,8 +236,8 @@ def _class_labels(
     for row, value in enumerate(values):
         if value not in index_of:
             known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            hint = did_you_mean(value, names) or "give `names`, if these are indices or a class that others lack"
-            raise DataError(f"{read.where(row)}: label is {shown(value)}, wanted one of {known or 'some'}; {hint}")
+            hint = closest(value, names) or "; give `names`, if these are indices or a class that others lack"
+            raise DataError(f"{read.where(row)}: label is {shown(value)}, wanted one of {known or 'some'}{hint}")
         labels[row] = index_of[value]
     return _in_order(read, labels, names, settled)
 

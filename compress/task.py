@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from compress import catalog
 from compress.errors import ModelError
@@ -29,8 +29,12 @@ class Task(Protocol):
     def build(self, config: PretrainedConfig) -> PreTrainedModel:
         """The stock class for this task with fresh weights."""
 
-    def read(self, folder: Path, labels: Sequence[str]) -> PreTrainedModel:
-        """The model in a hub folder, in float32, with a head for `labels`."""
+    def read(self, folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, tuple[str, ...]]:
+        """The model in a hub folder, in float32, with a head for `labels`; and the names of the weights that the
+        folder does not hold, or not in that shape, which were drawn anew."""
+
+    def scores(self, outputs: Any) -> Float[Tensor, "batch ..."]:
+        """What is decided on, out of all that the model's forward pass gives."""
 
     def loss(self, logits: Float[Tensor, "batch label"], labels: Int[Tensor, "batch"]) -> Float[torch.Tensor, ""]:
         """The training loss against the true labels, averaged over the batch."""

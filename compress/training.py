@@ -16,11 +16,11 @@ from compress.stage import Context, Settings
 
 if TYPE_CHECKING:
     import torch
-    from accelerate import Accelerator
     from torch import Tensor
     from transformers import PreTrainedModel
 
     from compress.bundle import Bundle
+    from compress.data import Split
 
 LOG_EVERY = 10
 """Steps between two points of the loss curve."""
@@ -44,11 +44,11 @@ class Training(Settings):
 LossOf = Callable[["PreTrainedModel", TensorBatch], "Tensor"]
 
 
-def train(bundle: Bundle, loss_of: LossOf, settings: Training, context: Context) -> Bundle:
-    """A bundle with a trained copy of the model.
+def train(bundle: Bundle, loss_of: LossOf, split: Split, settings: Training, context: Context) -> Bundle:
+    """A bundle with a copy of the model that was trained on `split`.
 
-    Goes through Accelerate, so the same call serves one process, several GPUs or several hosts under
-    `accelerate launch`. Dropout is on, and every draw comes from the context's seed.
+    Goes through Accelerate, which is where several processes would come in; it is one process so far. Dropout is on,
+    and every draw comes from the context's seed.
 
     Raises:
         ModelError: the loss stopped being finite.
@@ -65,7 +65,7 @@ def train(bundle: Bundle, loss_of: LossOf, settings: Training, context: Context)
         losses: list[tuple[int, float]] = []
         scores: list[tuple[int, float]] = []
         best: tuple[float, dict[str, Tensor]] | None = None
-        for step, steps, batch in _steps(bundle, settings, context, accelerator):
+        for step, steps, batch in _steps(bundle, split, settings, context):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.schedule.factor(step, steps)
             with torch.autocast(context.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
@@ -103,25 +103,25 @@ def dev_score(bundle: Bundle, model: PreTrainedModel, context: Context) -> float
     with torch.inference_mode():
         for batch in feed(context.dev, bundle, context.device, size=64):
             truth.append(batch.truth.cpu())
-            decisions.append(torch.from_numpy(bundle.task.decide(model(**batch.inputs).logits.float().cpu().numpy())))
+            decisions.append(
+                torch.from_numpy(bundle.task.decide(bundle.task.scores(model(**batch.inputs)).float().cpu().numpy()))
+            )
     model.train(was_training)
     metric = catalog.load("metrics", bundle.task.metrics[0])()
     return float(metric.value(torch.cat(truth).numpy(), torch.cat(decisions).numpy()))
 
 
 def _steps(
-    bundle: Bundle, settings: Training, context: Context, accelerator: Accelerator
+    bundle: Bundle, split: Split, settings: Training, context: Context
 ) -> Iterator[tuple[int, int, TensorBatch]]:
-    """(step, number of steps, batch) over all epochs; each process gets its own share of an epoch's batches."""
-    share, rank = accelerator.num_processes, accelerator.process_index
-    per_epoch = max(1, -(-len(context.train) // settings.batch) // share)
+    """(step, number of steps, batch) over all epochs."""
+    per_epoch = -(-len(split) // settings.batch)
     step = 0
     for epoch in range(settings.epochs):
-        stream = feed(context.train, bundle, context.device, size=settings.batch, seed=context.seed * 1000 + epoch)
-        for index, batch in enumerate(stream):
-            if index % share == rank and index // share < per_epoch:
-                yield step, per_epoch * settings.epochs, batch
-                step += 1
+        seed = context.seed * 1000 + epoch
+        for batch in feed(split, bundle, context.device, size=settings.batch, seed=seed):
+            yield step, per_epoch * settings.epochs, batch
+            step += 1
 
 
 def _decayed(model: PreTrainedModel, weight_decay: float) -> list[dict[str, object]]:

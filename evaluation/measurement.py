@@ -60,7 +60,8 @@ class Comparison(Record):
 class Gate(Record):
     """A promise and whether it was kept. `target` is what was judged, `detail` what a reader needs to act on it.
 
-    `value` is None where nothing was measured that could show it, and then the gate has failed.
+    `value` is None where there is none, and then the gate has failed: nothing was measured that could show it, or an
+    output was not finite; `detail` says which.
     """
 
     name: str
@@ -80,6 +81,8 @@ class Target(Record):
     runtime: str
     form: Literal["torch", "onnx"]
     stage: str | None = None
+    file: str = ""
+    """The weight file's place in `model/`, as `onnx/model_int8.onnx`; empty for baselines."""
 
 
 class Skipped(Record):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from compress.data import Split, batches, encode, fixed_batch
 from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError
 from compress.runtime import Session, runtime_of
-from compress.runtimes.timing import Clock, CudaClock, WallClock, time_interleaved
+from compress.runtimes.timing import clock_of, time_interleaved
 from evaluation import statistics
 from evaluation.measurement import Comparison, Measurement, Skipped, Target
 
@@ -29,6 +30,9 @@ Progress = Callable[[str, float, str], None]
 
 BATCH = 32
 """Examples at a time when quality is measured; the same for all, as int8 activations are scaled batch by batch."""
+
+
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,31 @@ def _open_all(
         if obstacle:
             skipped.append(Skipped(target=subject.target.name, reason=obstacle))
             continue
-        session = runtime.open(subject.bundle, device=conditions.device, threads=conditions.threads)
+        opening = partial(runtime.open, subject.bundle, device=conditions.device, threads=conditions.threads)
+        session, obstacle = _tried(opening, subject, conditions.test)
+        if session is None:
+            skipped.append(Skipped(target=subject.target.name, reason=obstacle))
+            continue
         closing.callback(session.close)
         opened.append(_Open(subject, session))
     return opened, skipped
+
+
+def _tried(opening: Callable[[], Session], subject: Subject, test: Split) -> tuple[Session | None, str]:
+    """The open session; or None and why, for a baseline that turns out not to run here once it is called.
+
+    A compiler that is missing a header shows only then. A result or a stage that does not run is no such matter.
+    """
+    bundle = subject.bundle
+    inputs = next(batches(encode(test.take(2), bundle.tokenizer, max_tokens=bundle.max_tokens), 2)).inputs
+    if subject.target.kind != "baseline":
+        return opening(), ""
+    try:
+        session = opening()
+        session.outputs(inputs)
+    except Exception as fault:  # whatever a compiler or a runtime may raise; the target is named, with the reason
+        return None, f"{type(fault).__name__}: {str(fault).strip().splitlines()[0] if str(fault).strip() else ''}"
+    return session, ""
 
 
 def _scores(one: _Open, test: Split) -> np.ndarray:
@@ -167,12 +192,11 @@ def _time(
     for one in opened:
         inputs = fixed_batch(one.subject.bundle.tokenizer, conditions.test.texts, shape.batch, shape.tokens)
         calls[one.name] = one.session.bind(inputs)
-    clock: Clock = CudaClock() if conditions.device == "cuda" else WallClock()
     times = time_interleaved(
         calls,
         seed=conditions.seed,
         rounds=conditions.rounds,
-        clock=clock,
+        clock=clock_of(conditions.device),
         progress=lambda part, text: progress(part, f"{shape}, {text}"),
     )
     for one in opened:
@@ -264,6 +288,8 @@ def _comparisons(one: _Open, baseline: _Open, conditions: Conditions) -> list[Co
         )
         if name == "accuracy":  # each example is right or wrong: the exact test beats the bootstrap's p-value
             drop = replace(drop, p_value=statistics.mcnemar(truth, *sides))
+        if drop.p_value >= SIGNIFICANT:  # interval and test have to agree before anything is called a difference
+            drop = replace(drop, verdict="tie")
         where = _split_of(conditions) | {"metric": name}
         rows.append(Comparison(**pair, name="quality_drop", count=len(truth), conditions=where, **vars(drop)))
     alike = statistics.agreement(baseline.decisions, one.decisions)

@@ -74,11 +74,9 @@ def _figures(run: Run) -> str:
 
 def _loading(run: Run, loads_in_stock_class: bool) -> list[str]:
     parts = []
-    if _form(run) == "onnx":
-        parts += [
-            f"The figures above are of `{_onnx_file(run)}`. It runs on stock onnxruntime:",
-            _onnx_code(run),
-        ]
+    file = _file(run)
+    if file and _form(run) == "onnx":
+        parts += [f"The figures above are of `{file}`. It runs on stock onnxruntime:", _onnx_code(file)]
     parts += ["As a PyTorch model, with the shapes that `anatomy.json` records:", _torch_code()]
     if loads_in_stock_class:
         parts.append("The stock class of transformers, `AutoModel.from_pretrained(folder)`, loads it as well.")
@@ -87,13 +85,13 @@ def _loading(run: Run, loads_in_stock_class: bool) -> list[str]:
     return parts
 
 
-def _onnx_code(run: Run) -> str:
+def _onnx_code(file: str) -> str:
     return f"""```python
 import onnxruntime
 from transformers import AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
-session = onnxruntime.InferenceSession(f"{{folder}}/{_onnx_file(run)}", providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(f"{{folder}}/{file}", providers=["CPUExecutionProvider"])
 batch = tokenizer(["a text", "another text"], padding=True, truncation=True, return_tensors="np")
 outputs = session.run(None, {{tensor.name: batch[tensor.name] for tensor in session.get_inputs()}})
 ```"""
@@ -108,10 +106,10 @@ bundle.model, bundle.tokenizer, bundle.labels
 ```"""
 
 
-def _onnx_file(run: Run) -> str:
-    deploy = run.recipe.get("deploy")
-    precision = deploy.get("precision", "int8") if isinstance(deploy, dict) else "int8"
-    return "onnx/model.onnx" if precision == "fp32" else f"onnx/model_{precision}.onnx"
+def _file(run: Run) -> str:
+    """The place of the file that was measured; empty where the run does not say, since a guess may be wrong."""
+    subject = cast.subject_of(run)
+    return next((target.file for target in cast.targets_of(run) if target.name == subject), "")
 
 
 def _form(run: Run) -> str:

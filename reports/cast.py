@@ -35,6 +35,11 @@ class Shape(NamedTuple):
         return f"{self.batch} x {self.tokens}"
 
     @property
+    def as_typed(self) -> str:
+        """The shape as a recipe has it: `1x128`."""
+        return f"{self.batch}x{self.tokens}"
+
+    @property
     def conditions(self) -> dict[str, int]:
         return {"batch": self.batch, "tokens": self.tokens}
 
@@ -98,7 +103,7 @@ def headline_shape(run: Run) -> Shape | None:
     """The shape that the recipe's speed-up gate names, else the middle one of those that were timed."""
     shapes = shapes_of(run)
     promised = gate_settings(run, "min_speedup").get("shape")
-    named = [shape for shape in shapes if f"{shape.batch}x{shape.tokens}" == promised]
+    named = [shape for shape in shapes if shape.as_typed == promised]
     return next(iter(named or shapes[len(shapes) // 2 :]), None)
 
 
@@ -119,6 +124,24 @@ def gate_settings(run: Run, name: str) -> dict[str, Any]:
     gates = run.recipe.get("gates")
     settings = gates.get(name) if isinstance(gates, dict) else None
     return settings if isinstance(settings, dict) else {}
+
+
+def limit_of(run: Run, comparison: Comparison) -> float | None:
+    """The limit that one of the recipe's gates sets to this very comparison; None where no gate judges it."""
+    match comparison.name:
+        case "compression_ratio":
+            settings = gate_settings(run, "min_compression")
+            judged, limit = settings.get("baseline") == comparison.baseline, settings.get("ratio")
+        case "speedup":
+            settings, shape = gate_settings(run, "min_speedup"), shape_of(comparison)
+            named = (comparison.baseline, shape.as_typed if shape else "")
+            judged, limit = (settings.get("baseline"), settings.get("shape")) == named, settings.get("ratio")
+        case "quality_drop":
+            settings = gate_settings(run, "max_quality_drop")
+            judged, limit = settings.get("metric") == comparison.conditions.get("metric"), settings.get("drop")
+        case "agreement":
+            return None
+    return float(limit) if judged and isinstance(limit, int | float) else None
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Charts as SVG: what each step did, quality against latency, anatomy, training curves.
+"""Charts as SVG: the headline, what each step did, quality against latency, anatomy, training curves.
 
 Each function takes plain values and returns the text of an SVG that is readable on white. `themed` turns one into the
 form that a page embeds, whose colours follow the page. Equal input gives equal bytes: no dates, no random ids.
@@ -23,8 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from reports.labels import Box, place
+from reports.outline import SVG_OPENING
 
 _WIDTH = 720.0  # points; the page shows one point as one pixel
+_NARROW = 380.0  # fits a phone at a size that can be read
 _INK, _MUTED, _GRID, _PAPER = "#1f2328", "#626c76", "#dfe3e8", "#fefefe"
 _BASELINE, _STEP, _RESULT = "#8b939c", "#3b7dbb", "#c2410c"
 # Okabe and Ito's colours, which colour-blind readers can tell apart, for several runs in one chart.
@@ -78,6 +80,24 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One figure of the headline, and the limit that a gate sets it, if one does."""
+
+    label: str
+    mark: Mark
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Figures on one axis: ratios on a log axis, where 1 means no change, or losses, where 0 does."""
+
+    title: str
+    rows: tuple[Row, ...]
+    log: bool = False
+
+
+@dataclass(frozen=True)
 class Panel:
     """One figure of every step. Bars start at zero; dots are for what has no meaningful zero."""
 
@@ -109,6 +129,17 @@ class Curve:
     y: tuple[float, ...]
     x_unit: str
     y_unit: str
+
+
+def headline(name: str, alt: str, scales: Sequence[Scale]) -> str:
+    """A dot for each figure with its interval, and a mark where a gate's limit is; one axis below the other."""
+    counts = [len(scale.rows) for scale in scales]
+    with _style(name):
+        figure = _figure(58 * len(scales) + 25 * sum(counts), _NARROW)
+        grid = figure.subplots(len(scales), 1, squeeze=False, height_ratios=counts)
+        for scale, axes in zip(scales, grid[:, 0], strict=True):
+            _draw_scale(axes, scale)
+        return _svg(figure, name, alt)
 
 
 def steps(name: str, alt: str, labels: Sequence[str], roles: Sequence[str], panels: Sequence[Panel]) -> str:
@@ -199,8 +230,38 @@ def _style(name: str) -> Iterator[None]:
         yield
 
 
-def _figure(height: float) -> Figure:
-    return Figure(figsize=(_WIDTH / 72, height / 72), dpi=72, layout="constrained")
+def _figure(height: float, width: float = _WIDTH) -> Figure:
+    return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+
+
+def _draw_scale(axes: Axes, scale: Scale) -> None:
+    neutral = 1.0 if scale.log else 0.0
+    axes.set_title(scale.title)
+    axes.set_xlim(_limits(scale, neutral))
+    if scale.log:
+        axes.set_xscale("log")
+        _tick_log(axes, "x")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.axvline(neutral, color=_BASELINE, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+    for line, row in enumerate(scale.rows):
+        _draw_mark(axes, line, row.mark, _RESULT, bars=False, limit=row.limit)
+    axes.set_yticks(range(len(scale.rows)), [row.label for row in scale.rows])
+    axes.tick_params(axis="y", length=0, labelcolor=_INK, labelsize=11.0)
+    axes.set_ylim(len(scale.rows) - 0.5, -0.5)
+    axes.spines["left"].set_visible(False)
+
+
+def _limits(scale: Scale, neutral: float) -> tuple[float, float]:
+    """An axis that shows every figure, interval and limit, and has room for a figure's text on the right."""
+    ends = [e for r in scale.rows for e in (r.mark.value, r.mark.low, r.mark.high, r.limit) if e is not None]
+    if not scale.log:
+        low, high = min(neutral, *ends), max(neutral, *ends)
+        room = (high - low) or 1.0
+        return low - 0.06 * room, high + 0.42 * room
+    ends = [end for end in ends if end > 0]  # an interval that reaches below zero is cut at the edge
+    low, high = min(neutral, *ends), max(2.0, *ends)  # so that there are at least two ticks
+    return low / (high / low) ** 0.06, high * (high / low) ** 0.42
 
 
 def _draw_panel(axes: Axes, panel: Panel, roles: Sequence[str]) -> None:
@@ -222,14 +283,16 @@ def _draw_panel(axes: Axes, panel: Panel, roles: Sequence[str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _draw_mark(axes: Axes, row: int, mark: Mark, colour: str, *, bars: bool) -> None:
+def _draw_mark(axes: Axes, row: int, mark: Mark, colour: str, *, bars: bool, limit: float | None = None) -> None:
     if bars:
         axes.barh(row, mark.value, height=0.62, color=colour)
     else:
         axes.plot([mark.value], [row], "o", color=colour, ms=6.5)
     if mark.low is not None and mark.high is not None:
         axes.plot([mark.low, mark.high], [row, row], color=_INK if bars else colour, linewidth=1.3)
-    end = mark.value if mark.high is None else max(mark.value, mark.high)
+    if limit is not None:
+        axes.plot([limit], [row], "|", color=_INK, ms=14, mew=1.6)
+    end = max(place for place in (mark.value, mark.high, limit) if place is not None)
     axes.annotate(mark.text, (end, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=10)
 
 
@@ -238,8 +301,12 @@ def _scale_latency(axes: Axes, points: Sequence[Point]) -> None:
     if min(latencies) <= 0 or max(latencies) / min(latencies) < 3:
         return  # a log axis over so little would carry hardly a tick
     axes.set_xscale("log")
+    _tick_log(axes)
+
+
+def _tick_log(axes: Axes, unit: str = "") -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
 
@@ -353,5 +420,5 @@ def _svg(figure: Figure, name: str, alt: str) -> str:
     body = text.getvalue()
     body = body[body.index("<svg") :]  # the prologue names an address on the web, and browsers do without it
     body = re.sub(r'id="|(?<=")#|(?<=url\()#', lambda found: f"{found[0]}{name}-", body)
-    described = f'<svg role="img" aria-label="{html.escape(alt)}"'
+    described = f'{SVG_OPENING}{html.escape(alt)}"'
     return body.replace("<svg", described, 1)

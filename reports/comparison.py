@@ -80,6 +80,11 @@ def _warnings(runs: Sequence[Run]) -> Iterator[Block]:
     machines = {(str(run.environment.get("cpu", "")), str(run.environment.get("device", ""))) for run in runs}
     if len(machines) > 1:
         yield Paragraph("These runs were measured on different machines: their times do not compare.", "bad")
+    threads = {str(run.environment["threads"]) for run in runs if "threads" in run.environment}
+    if len(threads) > 1:
+        yield Paragraph(
+            "These runs were measured with different numbers of threads: their times do not compare.", "bad"
+        )
     data = {str(m.conditions["data"]) for run in runs for m in run.measurements if "data" in m.conditions}
     if len(data) > 1:
         yield Paragraph("These runs were judged on different test data: their quality does not compare.", "bad")

@@ -9,19 +9,53 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from evaluation.measurement import Measurement, Run, Target
+from evaluation.measurement import Comparison, Measurement, Run, Target
 from reports import cast
-from reports.number import read_measurement
+from reports.headline import name_of, reading_of
+from reports.number import drop_scale, plain, read_measurement
 from reports.outline import Block, Chart, Fold, Grid
 from reports.record import cell_of
 from reports.table import table_of
 
 if TYPE_CHECKING:
-    from reports.chart import Curve, Mark
+    from reports.chart import Curve, Mark, Row
 
 AnatomyRow = tuple[str, str, list[dict[str, Any]]]
 
 _MOST_CURVE_ROWS = 12
+_REFERENCE = "reference"
+
+
+def headline_chart(run: Run, prefix: str) -> Chart | None:
+    """How much smaller, how much faster and what it cost, with intervals and the gates' limits; None without any."""
+    subject, reference = cast.subject_of(run), cast.reference_of(run)
+    found = [c for c in run.comparisons if (c.target, c.baseline) == (subject, reference)]
+    # No logarithm for a ratio that is not above zero: nothing of a run that is right is left out.
+    ratios = [c for name in ("compression_ratio", "speedup") for c in found if c.name == name and c.value > 0]
+    drops: dict[str, list[Comparison]] = {}
+    for c in found:
+        if c.name == "quality_drop":
+            drops.setdefault(_drop_scale(run, c)[1], []).append(c)
+    shown = [*ratios, *(c for group in drops.values() for c in group)]
+    if not shown:
+        return None
+    name = f"{prefix}headline"
+    alt = f"{subject} against {reference}. {'; '.join(_headline_words(run, c) for c in shown)}"
+
+    def draw() -> str:
+        from reports import chart
+
+        scales = [chart.Scale(f"Ratio to {reference} (right is better)", _rows(run, ratios), log=True)]
+        scales += [
+            chart.Scale(f"{unit.strip().capitalize() or 'Quality'} lost (left is better)", _rows(run, group))
+            for unit, group in drops.items()
+        ]
+        return chart.headline(name, alt, [scale for scale in scales if scale.rows])
+
+    marks = " Upright marks are the gates' limits." if any(cast.limit_of(run, c) is not None for c in shown) else ""
+    counted = " Sizes are counted and have none." if any(c.name == "compression_ratio" for c in shown) else ""
+    caption = f"{subject} against {reference}. Lines are 95 % intervals.{counted}{marks}"
+    return Chart(name, caption, alt, draw, narrow=True)
 
 
 def steps_chart(run: Run, prefix: str) -> Chart | None:
@@ -100,16 +134,18 @@ def tradeoff_chart(runs: Sequence[Run], prefix: str) -> Chart | None:
 
 
 def anatomy_rows(run: Run) -> list[AnatomyRow]:
-    """The anatomy of each target in reading order, leaving out those that did not change it: name, role, rows."""
+    """The anatomy of each target as it was recorded, leaving out those that did not change it: name, role, rows."""
     recorded = run.tables.get("anatomy")
     rows = [row for row in recorded if _is_group(row)] if isinstance(recorded, list) else []
-    order = {target.name: (place, _role(run, target)) for place, target in enumerate(cast.path_of(run))}
+    # Rows name the model before compression `reference`, and the result by the stage that made it.
+    roles = {_REFERENCE: "baseline"}
+    for target in cast.path_of(run):
+        roles |= dict.fromkeys((target.name, target.stage or target.name), _role(run, target))
     found: list[AnatomyRow] = []
-    names = sorted({row["target"] for row in rows}, key=lambda name: (order.get(name, (len(order), ""))[0], name))
-    for name in names:
+    for name in dict.fromkeys(row["target"] for row in rows):
         groups = [row for row in rows if row["target"] == name]
         if not found or _widths(found[-1][2]) != _widths(groups):
-            found.append((name, order.get(name, (0, "step"))[1], groups))
+            found.append((name, roles.get(name, "step"), groups))
     return found
 
 
@@ -149,6 +185,35 @@ def training_charts(run: Run, prefix: str) -> Iterator[Block]:
         titles = ", ".join(_curve_title(each) for each, _ in members)
         yield _curves_chart(name, f"Recorded in {stage}: {titles}", members)
         yield Fold(f"Values recorded in {stage}", tuple(Grid(_curve_table(each, value)) for each, value in members))
+
+
+def _rows(run: Run, comparisons: Sequence[Comparison]) -> tuple[Row, ...]:
+    from reports.chart import Mark, Row
+
+    rows = []
+    for c in comparisons:
+        factor = _drop_scale(run, c)[0]
+        limit = cast.limit_of(run, c)
+        value, low, high, mark = (None if end is None else end * factor for end in (c.value, c.low, c.high, limit))
+        assert value is not None
+        rows.append(Row(name_of(c), Mark(value, low, high, reading_of(run, c).figure), mark))
+    return tuple(rows)
+
+
+def _headline_words(run: Run, comparison: Comparison) -> str:
+    limit = cast.limit_of(run, comparison)
+    factor, suffix = _drop_scale(run, comparison)
+    bound = "at most" if comparison.name == "quality_drop" else "at least"
+    gate = "" if limit is None else f", gate: {bound} {plain(limit * factor)}{suffix}"
+    return f"{name_of(comparison)}: {reading_of(run, comparison)}{gate}"
+
+
+def _drop_scale(run: Run, comparison: Comparison) -> tuple[float, str]:
+    """What a comparison's figures are multiplied by for a reader, and the unit behind them."""
+    if comparison.name != "quality_drop":
+        return 1.0, "x"
+    metric = str(comparison.conditions.get("metric", ""))
+    return drop_scale(metric, cast.unit_of(run, metric))
 
 
 def _curves_chart(name: str, alt: str, members: list[tuple[str, dict[str, Any]]]) -> Chart:

@@ -57,9 +57,7 @@ def gate_notice(run: Run) -> tuple[Paragraph, ...]:
         return (
             Paragraph(f"The gate held: {run.gates[0].name}." if count == 1 else f"All {count} gates held.", "good"),
         )
-    told = "; ".join(
-        f"{gate.name} is {value}, wanted {limit}" for gate in failed for value, limit in [_gate(run, gate)]
-    )
+    told = "; ".join(_failure(run, gate) for gate in failed)
     return (Paragraph(f"{len(failed)} of {len(run.gates)} gates failed: {told}.", "bad"),)
 
 
@@ -80,7 +78,7 @@ def quality_table(run: Run) -> Grid | None:
         [
             c.baseline,
             "agreement" if c.name == "agreement" else f"drop in {c.conditions.get('metric', 'quality')}",
-            _read(run, c),
+            reading_of(run, c),
             read_p_value(c.p_value),
             verdict_words(c) if c.name == "quality_drop" else "",
         ]
@@ -90,6 +88,21 @@ def quality_table(run: Run) -> Grid | None:
     ]
     columns = ["baseline", "what", "figure", "p-value", "verdict"]
     return Grid(table_of(f"Quality of {subject} against each baseline", columns, rows)) if rows else None
+
+
+def name_of(comparison: Comparison) -> str:
+    """What a comparison is of, for a reader: `times faster at 1 x 128`."""
+    names = {"compression_ratio": "times smaller", "speedup": "times faster", "agreement": "same decisions"}
+    name = names.get(comparison.name, f"{comparison.conditions.get('metric', 'quality')} lost")
+    return _with_shape(name, cast.shape_of(comparison))
+
+
+def reading_of(run: Run, comparison: Comparison) -> Reading:
+    """The comparison, with the count of the measurement behind it where it states none itself."""
+    shape = cast.shape_of(comparison)
+    behind = run.measured(comparison.target, "latency_p50_ms", **shape.conditions) if shape else None
+    metric = str(comparison.conditions.get("metric", ""))
+    return read_comparison(comparison, unit=cast.unit_of(run, metric), count=behind.count if behind else None)
 
 
 def verdict_words(comparison: Comparison) -> str:
@@ -103,23 +116,12 @@ def verdict_words(comparison: Comparison) -> str:
 
 
 def _tile(run: Run, comparison: Comparison) -> Tile:
-    reading = _read(run, comparison)
-    words, tone = verdict_words(comparison), _tone(comparison)
+    name, reading = name_of(comparison), reading_of(run, comparison)
     if comparison.name == "compression_ratio":
-        return Tile("times smaller", reading, _sizes(run, comparison), tone)
-    if comparison.name == "speedup":
-        return Tile(_with_shape("times faster", cast.shape_of(comparison)), reading, words, tone)
+        return Tile(name, reading, _sizes(run, comparison), _tone(comparison))
     if comparison.name == "agreement":
-        return Tile("same decisions", reading, "share of test examples")
-    return Tile(f"{comparison.conditions.get('metric', 'quality')} lost", reading, words, tone)
-
-
-def _read(run: Run, comparison: Comparison) -> Reading:
-    """The comparison, with the count of the measurement behind it where it states none itself."""
-    shape = cast.shape_of(comparison)
-    behind = run.measured(comparison.target, "latency_p50_ms", **shape.conditions) if shape else None
-    metric = str(comparison.conditions.get("metric", ""))
-    return read_comparison(comparison, unit=cast.unit_of(run, metric), count=behind.count if behind else None)
+        return Tile(name, reading, "share of test examples")
+    return Tile(name, reading, verdict_words(comparison), _tone(comparison))
 
 
 def _tone(comparison: Comparison) -> Tone:
@@ -133,6 +135,12 @@ def _sizes(run: Run, comparison: Comparison) -> str:
     ends = [run.measured(name, "bytes") for name in (comparison.baseline, comparison.target)]
     before, after = (read_measurement(end).figure if end else "" for end in ends)
     return f"{before} to {after}; counted, so without an interval" if before and after else ""
+
+
+def _failure(run: Run, gate: Gate) -> str:
+    value, limit = _gate(run, gate)
+    reason = f" ({gate.detail})" if value == "none" and gate.detail else ""
+    return f"{gate.name} is {value}{reason}, wanted {limit}"
 
 
 def _gate(run: Run, gate: Gate) -> tuple[str, str]:

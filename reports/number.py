@@ -58,7 +58,7 @@ def read_comparison(comparison: Comparison, *, unit: str = "ratio", count: int |
         return _reading(*values, suffix="x", count=count)
     if comparison.name == "agreement":
         return _reading(*values, count=count, most_decimals=3)
-    factor, suffix = _drop_scale(str(comparison.conditions.get("metric", "")), unit)
+    factor, suffix = drop_scale(str(comparison.conditions.get("metric", "")), unit)
     value, low, high = (None if v is None else v * factor for v in values)
     assert value is not None
     return _reading(value, low, high, suffix=suffix, count=count, most_decimals=2 if suffix == " points" else None)
@@ -80,10 +80,21 @@ def read_gate(gate: Gate, *, metric: str = "", unit: str = "") -> tuple[str, str
     if gate.name.startswith(("min_speedup", "min_compression")):
         suffix = "x"
     elif gate.name.startswith("max_quality_drop") and unit:
-        factor, suffix = _drop_scale(metric, unit)
+        factor, suffix = drop_scale(metric, unit)
     bound = "at most " if gate.name.startswith("max_") else "at least " if gate.name.startswith("min_") else ""
-    value = "not measured" if gate.value is None else f"{plain(gate.value * factor)}{suffix}"
+    value = _no_value(gate) if gate.value is None else f"{plain(gate.value * factor)}{suffix}"
     return value, f"{bound}{plain(gate.limit * factor)}{suffix}"
+
+
+def drop_scale(metric: str, unit: str) -> tuple[float, str]:
+    """What a quality drop is multiplied by for a reader, and the unit written behind it.
+
+    >>> drop_scale("accuracy", "ratio"), drop_scale("perplexity", "")
+    ((100.0, ' points'), (100.0, ' %'))
+    """
+    if metric == "perplexity":
+        return 100.0, " %"  # a drop in perplexity is relative
+    return (100.0, " points") if unit == "ratio" else (1.0, f" {unit}" if unit else "")
 
 
 def plain(value: float) -> str:
@@ -161,7 +172,6 @@ def _prefixed(value: float, suffixes: tuple[str, ...]) -> tuple[float, str]:
     return next(((power, suffixes[step]) for power, step in _POWERS if abs(value) >= power), (1.0, suffixes[0]))
 
 
-def _drop_scale(metric: str, unit: str) -> tuple[float, str]:
-    if metric == "perplexity":
-        return 100.0, " %"  # a drop in perplexity is relative
-    return (100.0, " points") if unit == "ratio" else (1.0, f" {unit}" if unit else "")
+def _no_value(gate: Gate) -> str:
+    """What stands for a value that there is not; where the gate was judged by something else, its detail says what."""
+    return "not measured" if "not measured" in gate.detail else "none"

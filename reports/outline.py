@@ -14,6 +14,9 @@ from reports.table import Table
 
 Tone = Literal["plain", "good", "bad", "note"]
 
+SVG_OPENING = '<svg role="img" aria-label="'
+"""How the file of every chart of ours begins."""
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -52,12 +55,16 @@ class Grid:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing. `name` is its file's stem, `alt` says in words what it shows, `draw` makes the SVG when asked to."""
+    """A drawing. `name` is its file's stem, `alt` says in words what it shows, `draw` makes the SVG when asked to.
+
+    A `narrow` one fits a phone; the others scroll there.
+    """
 
     name: str
     caption: str
     alt: str
     draw: Callable[[], str] = field(compare=False)
+    narrow: bool = False
     kind: ClassVar[str] = "chart"
 
 

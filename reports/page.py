@@ -11,14 +11,16 @@ from markupsafe import Markup
 from compress.errors import DataError
 from evaluation.measurement import Run
 from reports.comparison import sections_over
-from reports.outline import Block, Chart, Code, Fold, Grid, Paragraph, Section, Tile, Tiles, charts_in
+from reports.outline import SVG_OPENING, Block, Chart, Code, Fold, Grid, Paragraph, Section, Tile, Tiles, charts_in
 from reports.story import sections_of
-from reports.summary import summary_csv
+from reports.summary import COLUMNS, summary_csv
 from reports.table import escape, to_markdown
 
 
 def write_report(runs: Sequence[Run], folder: Path, *, formats: Sequence[str] = ("html", "markdown")) -> Path:
     """Write the report over one or several runs into `folder`, which is made if need be.
+
+    An earlier report in the folder goes, charts included; files that are no part of a report stay.
 
     Returns the page's path, or that of the Markdown where `formats` leaves the page out.
 
@@ -28,10 +30,11 @@ def write_report(runs: Sequence[Run], folder: Path, *, formats: Sequence[str] = 
     sections = _sections(runs)
     drawings = {chart.name: chart.draw() for chart in charts_in(sections)}
     folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
+    page, text, summary = folder / "index.html", folder / "report.md", folder / "summary.csv"
+    summary.write_text(summary_csv(runs), encoding="utf-8")  # first: by it a report that was cut short is known
     for name, svg in drawings.items():
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-    (folder / "summary.csv").write_text(summary_csv(runs), encoding="utf-8")
-    page, text = folder / "index.html", folder / "report.md"
     if "markdown" in formats:
         text.write_text(render_markdown(runs), encoding="utf-8")
     if "html" in formats:
@@ -60,6 +63,25 @@ def render_markdown(runs: Sequence[Run]) -> str:
         lines.append(f"{'#' * section.level} {escape(section.title)}")
         lines += [_markdown(block) for block in section.blocks]
     return "\n\n".join(lines) + "\n"
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier report. It is known by its summary, and its charts by how they begin: the user may have asked
+    for a report in a folder with pages and drawings of their own."""
+    summary = folder / "summary.csv"
+    if not _begins(summary, ",".join(COLUMNS)):
+        return
+    charts = [path for path in folder.glob("*.svg") if _begins(path, SVG_OPENING)]
+    for path in (*charts, folder / "index.html", folder / "report.md", summary):
+        path.unlink(missing_ok=True)
+
+
+def _begins(file: Path, opening: str) -> bool:
+    wanted = opening.encode()
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return content.read(len(wanted)) == wanted
 
 
 def _sections(runs: Sequence[Run]) -> list[Section]:

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import yaml
 
 from evaluation.measurement import Measurement, Run
 from reports import cast
-from reports.drawing import anatomy_chart, anatomy_rows, steps_chart, tradeoff_chart, training_charts
+from reports.drawing import anatomy_chart, anatomy_rows, headline_chart, steps_chart, tradeoff_chart, training_charts
 from reports.headline import gates_table, headline_blocks, quality_table
 from reports.number import Reading, per_cent, plain, read_measurement
 from reports.outline import Block, Code, Fold, Grid, Paragraph, Section
-from reports.record import facts, table_of_record
+from reports.record import cell_of, facts, table_of_record
 from reports.table import Cell, Table, compared, measured, method_of, table_of, title_of
 
 if TYPE_CHECKING:
     from evaluation.measurement import Target
 
-_SHOWN_ELSEWHERE = ("anatomy", "data")
+_SHOWN_ELSEWHERE = ("anatomy", "data", "source")
+_OF_THIS_SITTING = ("seconds", "peak_memory_bytes")
 
 
 def sections_of(run: Run, *, prefix: str = "", level: int = 2) -> list[Section]:
     """The run's sections in reading order. `prefix` keeps anchors and file names of several runs apart."""
+    headline = [*headline_blocks(run), headline_chart(run, prefix), Paragraph(method_of(run), "note")]
     parts: list[tuple[str, str, Iterable[Block | None]]] = [
-        ("headline", "What it comes to", [*headline_blocks(run), Paragraph(method_of(run), "note")]),
+        ("headline", "What it comes to", headline),
         ("steps", "Step by step", _steps(run, prefix)),
         ("tradeoff", "Quality against latency", [tradeoff_chart([run], prefix), _quality(run), quality_table(run)]),
         ("latency", "Latency by shape", _latency(run)),
         ("anatomy", "Anatomy, layer by layer", _anatomy(run, prefix)),
         ("training", "Training", training_charts(run, prefix)),
         ("gates", "Gates", [Grid(gates_table(run)) if run.gates else None]),
-        ("data", "Data", [_grid(table_of_record("Data card", run.tables.get("data")))]),
+        ("data", "Data", _data(run)),
         ("tables", "Recorded by the stages", _other_tables(run)),
-        ("environment", "Environment", [_grid(facts("Machine and packages", run.environment))]),
+        ("environment", "Environment", [_grid(_environment(run))]),
         ("skipped", "Not measured", _skipped(run)),
         ("measurements", "All measurements", [_all_measurements(run)]),
         ("recipe", "Recipe", _recipe(run)),
@@ -91,11 +93,11 @@ def _lineage(run: Run) -> Fold | None:
             str(step.get("stage", "")),
             str(step.get("seed", "")),
             *(_recorded(step, when, name) for name in ("parameters", "bytes") for when in ("before", "after")),
-            str(step.get("digest", "")).removeprefix("sha256:")[:12],
+            str(step.get("digest_after", "")).removeprefix("sha256:")[:12],
         ]
         for step in run.lineage
     ]
-    columns = ["stage", "seed", "parameters before", "parameters after", "size before", "size after", "digest"]
+    columns = ["stage", "seed", "parameters before", "parameters after", "size before", "size after", "digest after"]
     return Fold("Lineage: what was done to the model", (Grid(table_of("Lineage", columns, rows)),)) if rows else None
 
 
@@ -157,6 +159,31 @@ def _units(count: object) -> Cell:
     return Reading(plain(count)) if isinstance(count, int | float) else ""
 
 
+def _data(run: Run) -> Iterator[Block | None]:
+    yield _grid(table_of_record("Model that went in", run.tables.get("source")))
+    card = run.tables.get("data")
+    if not isinstance(card, Mapping):
+        yield _grid(table_of_record("Data card", card))
+        return
+    # Tables and splits have columns of their own: in one table most cells would be empty.
+    parts = {str(name): part for name, part in card.items() if isinstance(part, Mapping)}
+    yield _grid(facts("Data card", {name: value for name, value in card.items() if str(name) not in parts}))
+    for name, part in parts.items():
+        yield _grid(table_of_record(f"Data card: {name}", part))
+
+
+def _environment(run: Run) -> Table | None:
+    """The machine and its packages; beside time and memory, what they leave out."""
+    record = dict(run.environment)
+    reused = record.get("stages_reused")
+    if isinstance(reused, int) and reused > 0:
+        done = "1 stage was" if reused == 1 else f"{reused} stages were"
+        for name in _OF_THIS_SITTING:
+            if name in record:
+                record[name] = f"{cell_of(record[name])} ({done} found done: this covers the rest only)"
+    return facts("Machine and packages", record)
+
+
 def _other_tables(run: Run) -> Iterator[Block]:
     for name, record in run.tables.items():
         table = None if name in _SHOWN_ELSEWHERE else table_of_record(name, record)
@@ -192,7 +219,11 @@ def _recipe(run: Run) -> Iterator[Block]:
 
 def _reproduce(run: Run) -> Iterator[Block]:
     if run.recipe:
-        yield Paragraph("With the recipe that lies in the run's folder, and the same package versions:")
+        commit = run.environment.get("commit")
+        told = ["In the run's folder, which holds the recipe and the lock file that pins what it downloads"]
+        told += [f"with this program at commit {commit}"] if commit else []
+        told += ["with the package versions that stand under Environment"] if run.environment.get("packages") else []
+        yield Paragraph(f"{', '.join(told)}:")
         yield Code("compress run recipe.yaml", "sh")
         yield Paragraph("Weights and decisions come out equal on the same machine. Times are measured anew.", "note")
 

@@ -91,7 +91,7 @@ def escape(text: str) -> str:
 def results_table(run: Run) -> str:
     """The table that a README embeds: every target's size, quality and speed, and below it machine and method.
 
-    Speed-ups are over the reference, the first baseline.
+    Ratios and lost quality are against the reference, the first baseline.
     """
     return f"{to_markdown(results(run))}\n\n{escape(method_of(run))}"
 
@@ -100,7 +100,9 @@ def results(run: Run) -> Table:
     """Every target of a run in one table: baselines first, then step by step to the result."""
     targets = cast.targets_of(run)
     reference = cast.reference_of(run)
-    columns = ["model", "parameters", "size", *cast.metrics_of(run), *(str(shape) for shape in cast.shapes_of(run))]
+    metrics, shapes = cast.metrics_of(run), cast.shapes_of(run)
+    columns = ["model", "parameters", "size", *metrics[:1], *(f"{metric} lost" for metric in metrics[:1]), *metrics[1:]]
+    columns += [str(shape) for shape in shapes]
     rows = [_result_row(run, target, reference) for target in targets]
     return table_of(
         "Every target: size, quality, and median latency at each shape (batch x tokens)",
@@ -124,8 +126,11 @@ def method_of(run: Run) -> str:
     if cast.shapes_of(run):
         parts.append("Times are medians, shapes are batch x tokens.")
     reference = cast.reference_of(run)
-    if reference and any(comparison.name == "speedup" for comparison in run.comparisons):
-        parts.append(f"Speed-ups (x) are over {reference}.")
+    compared_in = {comparison.name for comparison in run.comparisons if comparison.baseline == reference}
+    told = ["ratios (x)"] if compared_in & {"speedup", "compression_ratio"} else []
+    told += ["lost quality"] if "quality_drop" in compared_in else []
+    if told:
+        parts.append(f"{' and '.join(told).capitalize()}: against {reference}.")
     parts.append(f"Run: {run.name}.")
     return " ".join(parts)
 
@@ -174,24 +179,25 @@ def fill_markers(text: str, runs: Mapping[str, Run]) -> str:
 
 
 def _result_row(run: Run, target: Target, reference: str | None) -> list[Cell]:
-    return [
-        title_of(target),
-        measured(run, target.name, "parameters"),
-        measured(run, target.name, "bytes"),
-        *(measured(run, target.name, metric) for metric in cast.metrics_of(run)),
-        *(_speed(run, target.name, reference, shape) for shape in cast.shapes_of(run)),
-    ]
+    name, metrics = target.name, cast.metrics_of(run)
+    row: list[Cell] = [title_of(target), measured(run, name, "parameters")]
+    row.append(_with_ratio(measured(run, name, "bytes"), compared(run, name, reference, "compression_ratio")))
+    for metric in metrics[:1]:
+        row += [measured(run, name, metric), compared(run, name, reference, "quality_drop", metric=metric)]
+    row += [measured(run, name, metric) for metric in metrics[1:]]
+    for shape in cast.shapes_of(run):
+        at = shape.conditions
+        row.append(
+            _with_ratio(measured(run, name, "latency_p50_ms", **at), compared(run, name, reference, "speedup", **at))
+        )
+    return row
 
 
-def _speed(run: Run, target: str, reference: str | None, shape: cast.Shape) -> Cell:
-    """The median latency, and the speed-up with its interval where there is one: `2.93 ms (9.8x, 9.5 to 10.1)`."""
-    latency = measured(run, target, "latency_p50_ms", **shape.conditions)
-    speedup = compared(run, target, reference, "speedup", **shape.conditions)
-    if not isinstance(latency, Reading) or not isinstance(speedup, Reading):
-        return latency
-    return Reading(
-        latency.figure, ", ".join(note for note in (speedup.figure, speedup.interval) if note), latency.count
-    )
+def _with_ratio(figure: Cell, ratio: Cell) -> Cell:
+    """A figure, and its ratio to the reference with the interval where there is one: `2.93 ms (9.8x, 9.5 to 10.1)`."""
+    if not isinstance(figure, Reading) or not isinstance(ratio, Reading):
+        return figure
+    return Reading(figure.figure, ", ".join(note for note in (ratio.figure, ratio.interval) if note), figure.count)
 
 
 def _threads(counts: set[object]) -> str:

@@ -5,9 +5,11 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from evaluation.measurement import Run, read_run
 
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parent.parent / "bench" / "gpu.py"
 COMPILE = torch.compile
+RECIPE = SCRIPT.parent.parent / "recipes" / "reviews-trio.yaml"
 QUICK = ["--device", "cpu", "--size", "tiny", "--quick", "--shapes", "1x16,2x8"]
 
 
@@ -45,7 +48,7 @@ def run(folder: Path) -> Run:
 
 
 def test_every_target_is_measured_at_every_shape_with_an_interval(run: Run) -> None:
-    assert [target.name for target in run.targets] == ["torch-fp32", "torch-bf16", "torch-compile"]
+    assert [target.name for target in run.targets] == ["torch-fp32", "torch-bf16", "torch-compile-bf16"]
     for target in run.targets:
         for batch, tokens in ((1, 16), (2, 8)):
             for name in ("latency_p50_ms", "latency_p95_ms"):
@@ -59,7 +62,7 @@ def test_every_target_is_measured_at_every_shape_with_an_interval(run: Run) -> N
 
 
 def test_speed_ups_are_over_eager_fp32_and_have_an_interval(run: Run) -> None:
-    for target in ("torch-bf16", "torch-compile"):
+    for target in ("torch-bf16", "torch-compile-bf16"):
         found = run.compared(target, "torch-fp32", "speedup", batch=1, tokens=16)
         assert found is not None
         assert found.low is not None
@@ -96,7 +99,7 @@ def test_a_variant_that_fails_leaves_the_others_standing(gpu: ModuleType, monkey
     sitting = gpu.Sitting(torch.device("cpu"), gpu.Effort(((1, 4),), (), 3, 0.001, 3, 0.0), seed=0)
     gpu.time_model(gpu._model(None, "tiny"), sitting)
     assert list(sitting.findings.targets) == ["torch-fp32", "torch-bf16"]
-    assert {"target": "torch-compile", "reason": "1x4: no compiler here"} in sitting.findings.skipped
+    assert {"target": "torch-compile-bf16", "reason": "1x4: no compiler here"} in sitting.findings.skipped
 
 
 def test_out_of_memory_is_a_result(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +114,106 @@ def test_out_of_memory_is_a_result(gpu: ModuleType, monkeypatch: pytest.MonkeyPa
     assert "plain_ms" not in row
     assert "speedup" not in row
     assert "out of memory" in gpu._table(sitting.findings)
+
+
+def failing_from(call: int) -> Any:
+    """Something to call that runs out of memory from its `call`-th call on, and gives a number before."""
+    made = iter(range(1, call))
+
+    def do(*_: object, **__: object) -> torch.Tensor:
+        if next(made, None) is None:
+            raise torch.OutOfMemoryError("CUDA out of memory\nand what was tried")
+        return torch.zeros(1, 2)
+
+    return do
+
+
+@pytest.mark.parametrize("call", [1, 6, 20])
+def test_a_variant_that_fails_while_interleaving_leaves_the_others_standing(gpu: ModuleType, call: int) -> None:
+    sitting = gpu.Sitting(torch.device("cpu"), gpu.Effort((), (), 3, 0.001, 3, 0.0), seed=0)
+    calls = {"first": lambda: torch.zeros(1), "bad": failing_from(call), "last": lambda: torch.zeros(1)}
+    times, failed = gpu.time_interleaved(calls, sitting)
+    assert failed == {"bad": "out of memory"}
+    assert {name: len(rounds) for name, rounds in times.items()} == {"first": 3, "last": 3}
+
+
+@pytest.mark.parametrize("bad", ["torch-fp32", "torch-compile-bf16"])
+def test_out_of_memory_in_the_midst_of_a_shape_costs_that_variant_that_shape(
+    gpu: ModuleType, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    variant = gpu.Variant
+
+    def with_a_bad_one(name: str, precision: str, make: Any, weights_bytes: int | None) -> Any:
+        calls = iter([failing_from(12)] if name == bad else [])
+        return variant(name, precision, lambda inputs: next(calls, None) or make(inputs), weights_bytes)
+
+    monkeypatch.setattr(gpu, "Variant", with_a_bad_one)
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    effort = gpu.Effort(((1, 4), (1, 6)), (), 3, 0.001, 3, 0.0)
+    sitting = gpu.Sitting(torch.device("cpu"), effort, 0, keep=lambda found: kept.append(len(found.measurements)))
+    gpu.time_model(gpu._model(None, "tiny"), sitting)
+    found = {(row["target"], row["conditions"]["tokens"]) for row in sitting.findings.measurements}
+    every = {(name, tokens) for name in ("torch-fp32", "torch-bf16", "torch-compile-bf16") for tokens in (4, 6)}
+    assert found == every - {(bad, 4)}
+    assert {"target": bad, "reason": "1x4: out of memory"} in sitting.findings.skipped
+    compared = {row["conditions"]["tokens"] for row in sitting.findings.comparisons}
+    assert compared == ({6} if bad == "torch-fp32" else {4, 6})
+    assert kept == [4, 10]
+
+
+def test_a_shape_whose_inputs_do_not_fit_costs_that_shape(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = gpu._inputs
+
+    def too_large(batch: int, *more: Any) -> Any:
+        return failing_from(1)() if batch == 64 else inputs(batch, *more)
+
+    monkeypatch.setattr(gpu, "_inputs", too_large)
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    sitting = gpu.Sitting(torch.device("cpu"), gpu.Effort(((64, 4), (1, 4)), (), 3, 0.001, 3, 0.0), seed=0)
+    gpu.time_model(gpu._model(None, "tiny"), sitting)
+    assert {"target": "every variant", "reason": "64x4: out of memory"} in sitting.findings.skipped
+    assert {row["conditions"]["batch"] for row in sitting.findings.measurements} == {1}
+
+
+def test_attention_that_fails_while_interleaving_is_a_result(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "plain_attention", failing_from(10))
+    sitting = gpu.Sitting(torch.device("cpu"), gpu.Effort((), (16,), 3, 0.001, 3, 0.0), seed=0)
+    gpu.time_attention(sitting)
+    row = sitting.findings.attention[0]
+    assert (row["plain_outcome"], row["fused_outcome"]) == ("out of memory", "measured")
+    assert "fused_ms" in row
+    assert "plain_ms" not in row
+
+
+def test_what_was_measured_before_an_interruption_is_in_run_json(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inputs = gpu._inputs
+
+    def interrupted(batch: int, *more: Any) -> Any:
+        if batch == 2:
+            raise KeyboardInterrupt
+        return inputs(batch, *more)
+
+    monkeypatch.setattr(gpu, "_inputs", interrupted)
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main([*QUICK, "--output", str(tmp_path)])
+    found = read_run(tmp_path)
+    assert found.recipe["shapes"] == ["1x16", "2x8"]
+    assert {row.conditions["batch"] for row in found.measurements} == {1}
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_part_that_fails_leaves_the_other_standing(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gpu, "time_model", failing_from(1))
+    assert gpu.main([*QUICK, "--output", str(tmp_path)]) == 1
+    found = read_run(tmp_path)
+    assert ("every variant", "out of memory") in [(entry.target, entry.reason) for entry in found.skipped]
+    assert [row["fused_outcome"] for row in found.tables["attention"]] == ["measured", "measured"]
 
 
 def test_plain_attention_equals_the_fused_kernel(gpu: ModuleType) -> None:
@@ -136,6 +239,57 @@ def test_intervals_hold_the_value_and_vanish_for_constant_times(gpu: ModuleType)
     constant = [torch.full((4,), 2.0).numpy()] * 3
     assert gpu._interval(gpu._median, constant, seed=0) == {"value": 2.0, "low": 2.0, "high": 2.0}
     assert gpu._interval(gpu._ratio, constant, constant, seed=0) == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_shapes_are_those_of_the_recipe(gpu: ModuleType, tmp_path: Path) -> None:
+    wanted = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["deploy"]["shapes"]
+    assert [f"{batch}x{tokens}" for batch, tokens in gpu._options(["--device", "cpu"]).shapes] == wanted
+    other = tmp_path / "other.yaml"
+    other.write_text("deploy: {shapes: [3x5, 7x11]}")
+    for more in ([], ["--quick"]):
+        options = gpu._options(["--device", "cpu", "--recipe", str(other), *more])
+        assert gpu._effort(torch.device("cuda"), options.quick, options.shapes).shapes == ((3, 5), (7, 11))
+
+
+def test_shapes_that_are_given_override_the_recipe(gpu: ModuleType) -> None:
+    options = gpu._options(["--device", "cpu", "--recipe", str(RECIPE), "--shapes", "3x5"])
+    assert (options.shapes, options.recipe) == (((3, 5),), None)
+
+
+def test_without_a_recipe_shapes_are_the_documented_ones(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "RECIPE", Path("no-such-file.yaml"))
+    options = gpu._options(["--device", "cpu"])
+    assert gpu._effort(torch.device("cuda"), options.quick, options.shapes).shapes == ((1, 128), (32, 128), (32, 512))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("deploy: {device: cpu}", "no deploy.shapes"),
+        ("", "no deploy.shapes"),
+        ("deploy: {shapes: [16]}", "BATCHxTOKENS"),
+        ("deploy: {shapes: []}", "BATCHxTOKENS"),
+        ("deploy: [", "--recipe"),
+        (None, "No such file"),
+    ],
+)
+def test_a_recipe_without_shapes_ends_with_code_2(
+    gpu: ModuleType, text: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    if text is not None:
+        recipe.write_text(text)
+    with pytest.raises(SystemExit) as fault:
+        gpu.main(["--device", "cpu", "--recipe", str(recipe)])
+    assert fault.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_compiled_half_precision_does_not_bear_the_name_of_a_baseline(gpu: ModuleType, run: Run) -> None:
+    assert "torch-compile" not in {target.name for target in run.targets}
+    title = next(target.title for target in run.targets if target.name == "torch-compile-bf16")
+    assert "bf16" in title
+    assert "compiled" in title
 
 
 @pytest.mark.parametrize(
@@ -165,5 +319,5 @@ def test_it_imports_nothing_of_this_project() -> None:
         alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     }
     imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    allowed = {"numpy", "torch", "transformers", "onnxruntime", "__future__"} | set(sys.stdlib_module_names)
+    allowed = {"numpy", "torch", "transformers", "yaml", "onnxruntime", "__future__"} | set(sys.stdlib_module_names)
     assert imported <= allowed

@@ -34,6 +34,16 @@ def test_the_criterion_in_contributing_scores_every_unit(bundle, make_context):
     assert [len(score) for score in scores] == [group.units for group in groups]
 
 
+def test_the_stage_in_the_readme_keeps_the_layers_it_names(bundle, make_context):
+    [shown] = _blocks(README, "python")[-1:]
+    namespace: dict[str, object] = {"__name__": "keep_layers"}
+    exec(shown, namespace)
+    stage = namespace["KeepLayers"].model_validate({"layers": [0, 2]})
+    after = stage.apply(bundle, make_context())
+    assert after.anatomy.layers == 2
+    assert after.anatomy.parameters == stage.predict(bundle.anatomy).parameters
+
+
 def test_every_command_in_the_readme_exists():
     from compress.cli import app
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from compress.deploy import visible_cores
+from compress.runtimes.onnxruntime import Onnxruntime
 from compress.store import cache_root
 
 NEEDED_BYTES = 3_000_000_000
@@ -27,9 +28,9 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Everything that was looked at, faults first."""
-    findings = [*_runtime(), *_versions(), *_disk(), *_compiler()]
-    findings.append(Finding("good", f"{visible_cores()} physical cores may be used"))
+    """Everything that was looked at, faults first. It raises nothing: what can't be looked at is a fault."""
+    looks = {"onnxruntime": _runtime, "packages": _versions, "disk": _disk, "compiler": _compiler, "cores": _cores}
+    findings = [finding for subject, look in looks.items() for finding in _looked(subject, look)]
     order = {"fault": 0, "note": 1, "good": 2}
     return sorted(findings, key=lambda finding: order[finding.severity])
 
@@ -44,25 +45,35 @@ def to_text(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
+def _looked(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from look()
+    except Exception as fault:  # a broken installation fails in any way, and is what the doctor is called for
+        yield Finding("fault", f"{subject}: can't be examined: {_told(fault)}")
+
+
 def _runtime() -> Iterator[Finding]:
     """The two onnxruntime wheels write the same files: with both, whichever came last runs, half overwritten."""
     cpu, gpu = _version("onnxruntime"), _version("onnxruntime-gpu")
     pip = f"{Path(sys.executable).name} -m pip"
+    install = f"{pip} install '{DISTRIBUTION}[cpu]'"
     if cpu and gpu:
-        mend = f"{pip} uninstall -y onnxruntime onnxruntime-gpu && {pip} install '{DISTRIBUTION}[cpu]'  # or [gpu]"
+        mend = f"{pip} uninstall -y onnxruntime onnxruntime-gpu && {install}  # or [gpu]"
         yield Finding("fault", f"onnxruntime {cpu} and onnxruntime-gpu {gpu} overwrite each other", mend)
         return
     if not cpu and not gpu:
-        yield Finding("fault", "no onnxruntime", f"{pip} install '{DISTRIBUTION}[cpu]'  # or [gpu]")
+        yield Finding("fault", "no onnxruntime", f"{install}  # or [gpu]")
         return
-    import onnxruntime
-
-    providers = onnxruntime.get_available_providers()
-    if gpu and "CUDAExecutionProvider" not in providers:
-        text = f"onnxruntime-gpu {gpu} finds no CUDA provider: the CUDA and cuDNN that it was built for are not here"
-        yield Finding("fault", text, f"{pip} uninstall -y onnxruntime-gpu && {pip} install '{DISTRIBUTION}[cpu]'")
-        return
-    yield Finding("good", f"onnxruntime{'-gpu' if gpu else ''} {gpu or cpu} with {', '.join(providers)}")
+    wheel, device = ("onnxruntime-gpu", "cuda") if gpu else ("onnxruntime", "cpu")
+    try:
+        obstacle = Onnxruntime().obstacle(device)
+    except Exception as fault:  # half of a wheel may import and then lack anything
+        obstacle = _told(fault)
+    if obstacle:
+        text = f"{wheel} {gpu or cpu} can't run on {device}: {obstacle}"
+        yield Finding("fault", text, f"{pip} uninstall -y {wheel} && {install}")
+    else:
+        yield Finding("good", f"{wheel} {gpu or cpu} runs on {device}")
 
 
 def _versions() -> Iterator[Finding]:
@@ -78,7 +89,10 @@ def _versions() -> Iterator[Finding]:
     outside = 0
     for requirement in wanted:
         found = _version(requirement.name)
-        if requirement.marker is not None or (found and requirement.specifier.contains(found, prereleases=True)):
+        # A marker is an extra's: what it names may be missing.
+        if found is None and requirement.marker is not None:
+            continue
+        if found and requirement.specifier.contains(found, prereleases=True):
             continue
         outside += 1
         text = f"{requirement.name} {found or 'is missing'}, tested with {requirement.specifier}"
@@ -105,8 +119,16 @@ def _compiler() -> Iterator[Finding]:
         yield Finding("note", "no C++ compiler: the baseline torch-compile will be skipped", "install g++")
 
 
+def _cores() -> Iterator[Finding]:
+    yield Finding("good", f"{visible_cores()} physical cores may be used")
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _told(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {str(fault).strip()}".splitlines()[0]

@@ -36,7 +36,9 @@ def _of_kind(kind: str) -> dict[str, str]:
     if kind == "baselines":
         from compress.baselines import BASELINES
 
-        return {name: f"the reference on {baseline.runtime}" for name, baseline in BASELINES.items()}
+        return {
+            name: baseline.obstacle or f"the reference on {baseline.runtime}" for name, baseline in BASELINES.items()
+        }
     return {name: catalog.describe(kind, name) for name in catalog.names(kind)}
 
 

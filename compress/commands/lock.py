@@ -18,8 +18,7 @@ def lock(recipe_name: str) -> Path:
     """
     file = recipes.find(recipe_name)
     recipe = read_recipe(file)
-    wanted = [recipe.model.source, *(table.source for table in recipe.data.tables.values())]
-    flat = [one for source in wanted for one in ([source] if isinstance(source, str) else source)]
+    flat = [source for tried in recipe.sources for source in tried]
     target = Lock.beside(file)
     pinned([source for source in flat if source.startswith("pip:")]).write(target)
     return target

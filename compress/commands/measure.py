@@ -55,6 +55,7 @@ def measure(request: Request, output: Path | None) -> Run:
     bundles = [(_name(target), load(target)) for target in dict.fromkeys(request.targets)]
     deploy = Deploy(threads=request.threads, shapes=_shapes(request.latency))
     subjects = [subject for name, bundle in bundles for subject in _subjects(name, bundle, request.runtimes)]
+    _refuse_idle(request.runtimes, subjects)
     subjects = _named_apart(subjects)
     first = subjects[0].bundle
     if any(subject.bundle.labels != first.labels for subject in subjects):
@@ -104,6 +105,14 @@ def _subjects(name: str, bundle: Bundle, runtimes: Sequence[str]) -> list[Subjec
         )
         for runtime in fitting
     ]
+
+
+def _refuse_idle(runtimes: Sequence[str], subjects: Sequence[Subject]) -> None:
+    """A runtime that was asked for and opens none of the targets would be dropped in silence."""
+    for name in runtimes:
+        if name not in {subject.target.runtime for subject in subjects}:
+            wanted = "ONNX files" if runtime_of(name).form is Form.ONNX else "model folders with safetensors"
+            raise ModelError(f"--runtime {name}: runs {wanted}, and no target is one")
 
 
 def _named_apart(subjects: Sequence[Subject]) -> list[Subject]:

@@ -13,6 +13,7 @@ from compress.data import Split, load_data
 from compress.family import family_of
 from compress.folder import read_config, stock_model
 from compress.lineage import digest_of
+from compress.preflight import check
 from compress.recipe import Recipe, read_recipe, stage_name
 from compress.sources import Lock, Sources
 from compress.stage import Form
@@ -26,6 +27,8 @@ TOKENS_PER_WORD = 1.4
 """Word pieces and special tokens for each word of English; a plan needs no tokenizer for this much."""
 LIBRARIES_BYTES = 900_000_000
 """What torch, transformers and onnxruntime take before any model is there."""
+BLOCK_SECONDS = 8.0
+"""What timing one target at one shape takes, all rounds together."""
 EFFICIENCY = 0.4
 """Of a large matrix product's speed, what training small batches reaches."""
 
@@ -41,7 +44,7 @@ def plan(recipe_name: str, changes: Sequence[str]) -> Planned:
     file = recipes.find(recipe_name)
     recipe = read_recipe(file, changes)
     sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
-    missing = [" or ".join(tried) for tried in _wanted(recipe) if not sources.at_hand(tried)]
+    missing = [" or ".join(tried) for tried in recipe.sources if not sources.at_hand(tried)]
     planned: Planned = {"name": recipe.name, "key": digest_of(recipe.resolved()), "missing_sources": missing}
     stages = [name for name, _ in _named(recipe)][len(recipe.prepare) :]
     planned["measured"] = [*recipe.measure.baselines, *stages[:-1], "result"]
@@ -51,7 +54,9 @@ def plan(recipe_name: str, changes: Sequence[str]) -> Planned:
         splits = load_data(recipe.data, sources)
         planned["data"] = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
         folder = sources.fetch(recipe.model.source).path
-        planned |= _foretold(recipe, _source_anatomy(folder, recipe, splits.label_names), splits.train)
+        anatomy, longest = _source_anatomy(folder, recipe, splits.label_names)
+        check(recipe, anatomy, splits, longest=longest, device="cpu")
+        planned |= _foretold(recipe, anatomy, splits.train)
     planned["recipe"] = recipe.resolved()
     return planned
 
@@ -65,7 +70,7 @@ def to_text(planned: Planned) -> str:
         lines.append(f"  {stage['name']:<14}" + _row(stage))
     if "memory_bytes" in planned:
         minutes, gigabytes = planned["seconds"] / 60, planned["memory_bytes"] / 1e9
-        lines.append(f"about {minutes:.0f} minutes of training here, {gigabytes:.1f} GB of memory")
+        lines.append(f"about {minutes:.0f} minutes of training and measuring here, {gigabytes:.1f} GB of memory")
     for source in planned["missing_sources"]:
         lines.append(f"not here yet, so sizes and times are unknown: {source}")
     return "\n".join(lines)
@@ -82,22 +87,17 @@ def _row(stage: Planned) -> str:
     )
 
 
-def _wanted(recipe: Recipe) -> list[list[str]]:
-    """Each source as the list of what is tried."""
-    wanted = [recipe.model.source, *(table.source for table in recipe.data.tables.values())]
-    return [[source] if isinstance(source, str) else source for source in wanted]
-
-
 def _named(recipe: Recipe) -> list[tuple[str, Any]]:
     prepared = [(stage_name(i, stage, prepare=True), stage) for i, stage in enumerate(recipe.prepare, start=1)]
     return [*prepared, *((stage_name(i, stage), stage) for i, stage in enumerate(recipe.stages, start=1))]
 
 
-def _source_anatomy(folder: Path, recipe: Recipe, labels: Sequence[str]) -> Anatomy:
-    """The source's anatomy from its config alone, so that a plan costs no memory."""
+def _source_anatomy(folder: Path, recipe: Recipe, labels: Sequence[str]) -> tuple[Anatomy, int]:
+    """The source's anatomy and longest input from its config alone, so that a plan costs no memory."""
     config = read_config(folder)
     family = family_of(config.get("model_type", "missing"))
-    return anatomy_of(stock_model({**config, **label_maps(labels)}, task_of(recipe.model.task)), family)
+    model = stock_model({**config, **label_maps(labels)}, task_of(recipe.model.task))
+    return anatomy_of(model, family), int(config.get("max_position_embeddings", 10**9))
 
 
 def _foretold(recipe: Recipe, anatomy: Anatomy, train: Split) -> Planned:
@@ -122,8 +122,15 @@ def _foretold(recipe: Recipe, anatomy: Anatomy, train: Split) -> Planned:
         width = 1 if "quantize" in name or (rows and rows[-1]["width"] == 1) else 4
         rows.append(_stage_row(name, anatomy, recipe, width) | {"form": form.value, "seconds": work / rate})
     held = sum(row["bytes"] for row in rows) + 3 * 4 * reference.parameters
-    seconds = sum(row["seconds"] for row in rows)
-    return {"stages": rows, "seconds": seconds, "memory_bytes": max(memory, LIBRARIES_BYTES + 2 * held)}
+    training = sum(row["seconds"] for row in rows)
+    targets = len(recipe.measure.baselines) + len(recipe.stages)
+    measuring = targets * len(recipe.deploy.shapes) * BLOCK_SECONDS
+    return {
+        "stages": rows,
+        "seconds": training + measuring,
+        "seconds_measuring": measuring,
+        "memory_bytes": max(memory, LIBRARIES_BYTES + 2 * held),
+    }
 
 
 def _stage_row(name: str, anatomy: Anatomy, recipe: Recipe, width: int) -> Planned:

@@ -43,7 +43,7 @@ class Taylor(Settings):
         hooks = [_catch_input(model, group, inputs) for group in groups]
         try:
             for batch in feed(context.calibration, bundle, context.device, size=self.batch):
-                logits = model(**batch.inputs).logits
+                logits = bundle.task.scores(model(**batch.inputs))
                 # Summed, not averaged: an example's gradient must not depend on its batch.
                 loss = bundle.task.loss(logits, batch.truth) * len(logits)
                 caught = [inputs[group.name] for group in groups]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.errors import ExportError
@@ -29,7 +31,8 @@ class Onnxruntime:
             return "onnxruntime is not installed; `pip install 'compress-transformers[cpu]'` (or `[gpu]`) brings it"
         if PROVIDERS[device] not in onnxruntime.get_available_providers():
             return f"this onnxruntime has no {PROVIDERS[device]}"
-        return None
+        # Having a provider says what the wheel was built with, not that it starts here.
+        return _cuda_obstacle() if device == "cuda" else None
 
     def open(self, bundle: Bundle, *, device: str, threads: int) -> OnnxSession:
         return open_session(bundle.graph, device=device, threads=threads)
@@ -72,10 +75,10 @@ class OnnxSession:
 
 
 def open_session(graph: OnnxGraph, *, device: str, threads: int | None) -> OnnxSession:
-    """Open a graph; `threads` None leaves their number to onnxruntime.
+    """Open a graph on a device, and nowhere else; `threads` None leaves their number to onnxruntime.
 
     Raises:
-        ExportError: onnxruntime refuses the file; the message holds its reason.
+        ExportError: onnxruntime refuses the file, or can't start the device; the message holds its reason.
     """
     import onnxruntime
 
@@ -84,7 +87,43 @@ def open_session(graph: OnnxGraph, *, device: str, threads: int | None) -> OnnxS
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(graph.path, options, providers=[PROVIDERS[device]])
-    except Exception as fault:  # onnxruntime's exceptions have no public common base
-        raise ExportError(f"{graph.path}: onnxruntime can't load it: {str(fault).splitlines()[0]}") from fault
+        session = _start(graph.path, device, options)
+    except ExportError as fault:
+        advice = "; `compress doctor` says whether onnxruntime can use this GPU" if device == "cuda" else ""
+        raise ExportError(f"{graph.path}: onnxruntime can't load it: {fault}{advice}") from fault
     return OnnxSession(graph, session, device)
+
+
+@cache
+def _cuda_obstacle() -> str | None:
+    """Why no session starts on CUDA: one of a single node is tried, once a process."""
+    import onnxruntime
+    import torch  # noqa: F401  its wheel brings CUDA and cuDNN; once loaded, onnxruntime finds them
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("before", "after")]
+    graph = helper.make_graph([helper.make_node("Relu", ["before"], ["after"])], "one", ends[:1], ends[1:])
+    # A version of format and operators that every supported onnxruntime reads, whatever the onnx package is.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    try:
+        _start(model.SerializeToString(), "cuda", onnxruntime.SessionOptions())
+    except ExportError as fault:
+        return str(fault)
+    return None
+
+
+def _start(model: Path | bytes, device: str, options: Any) -> Any:
+    """onnxruntime's session. Left to itself it falls back to the CPU, with a word on standard output at most, and the
+    figures then carry a false label."""
+    import onnxruntime
+
+    provider = PROVIDERS[device]
+    try:
+        # The fallback that this turns off also sets in during a run.
+        session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=0)
+    except Exception as fault:  # onnxruntime's exceptions have no public common base
+        raise ExportError((str(fault).strip() or type(fault).__name__).splitlines()[0]) from fault
+    started = session.get_providers()[0]
+    if started != provider:
+        raise ExportError(f"it fell back to {started}, wanted {provider}; are CUDA and cuDNN as it was built for?")
+    return session

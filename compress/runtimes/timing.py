@@ -75,6 +75,11 @@ class CudaClock:
         time.sleep(seconds)
 
 
+def clock_of(device: str) -> Clock:
+    """The clock that times work on a device rightly."""
+    return CudaClock() if device == "cuda" else WallClock()
+
+
 def time_interleaved(
     calls: Mapping[str, Call],
     *,

@@ -24,4 +24,4 @@ class TorchBf16:
         import torch
 
         model = copy.deepcopy(bundle.module).to(device, torch.bfloat16)
-        return TorchSession(model, device=device, threads=threads)
+        return TorchSession(model, bundle.task, device=device, threads=threads)

@@ -26,4 +26,4 @@ class TorchCompile:
         import torch
 
         model = copy.deepcopy(bundle.module).to(device)
-        return TorchSession(model, device=device, threads=threads, call=torch.compile(model, dynamic=True))
+        return TorchSession(model, bundle.task, device=device, threads=threads, call=torch.compile(model, dynamic=True))

@@ -29,4 +29,4 @@ class TorchDynamicInt8:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # announces that it will move to another package
             model = quantize_dynamic(copy.deepcopy(bundle.module), {torch.nn.Linear}, dtype=torch.qint8)
-        return TorchSession(model, device=device, threads=threads)
+        return TorchSession(model, bundle.task, device=device, threads=threads)

@@ -24,4 +24,4 @@ class TorchFp16:
         import torch
 
         model = copy.deepcopy(bundle.module).to(device, torch.float16)
-        return TorchSession(model, device=device, threads=threads)
+        return TorchSession(model, bundle.task, device=device, threads=threads)

@@ -21,4 +21,4 @@ class TorchFp32:
         return None
 
     def open(self, bundle: Bundle, *, device: str, threads: int) -> TorchSession:
-        return TorchSession(copy.deepcopy(bundle.module).to(device), device=device, threads=threads)
+        return TorchSession(copy.deepcopy(bundle.module).to(device), bundle.task, device=device, threads=threads)

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from transformers import PreTrainedModel
 
+    from compress.task import Task
+
 
 class TorchSession:
     """Runs `model` in inference mode. `call` is the model itself, or a compiled form of it."""
 
     def __init__(
-        self, model: PreTrainedModel, *, device: str, threads: int, call: Callable[..., Any] | None = None
+        self, model: PreTrainedModel, task: Task, *, device: str, threads: int, call: Callable[..., Any] | None = None
     ) -> None:
         self._model = model
+        self._task = task
         self._call = model if call is None else call  # a compiled model has no truth value
         self._device = device
         self._threads = threads
@@ -44,8 +47,7 @@ class TorchSession:
         def run() -> torch.Tensor:
             use_threads(self._threads)
             with torch.inference_mode():
-                logits: torch.Tensor = self._call(**fed).logits
-            return logits
+                return self._task.scores(self._call(**fed))
 
         return run
 

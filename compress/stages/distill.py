@@ -80,7 +80,8 @@ class Losses(Settings):
 class Distill(Training):
     """Teach a smaller model what the reference knows.
 
-    Without `student` the incoming model itself is taught: recovery after a cut.
+    It trains on the training split, and on the transfer split as well where the recipe has one. Without `student` the
+    incoming model itself is taught: recovery after a cut.
 
     Recipe:
         - distill: {student: {layers: 2}, epochs: 1, learning_rate: 1.0e-3, batch: 8}
@@ -88,7 +89,7 @@ class Distill(Training):
 
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
-    sees: ClassVar[tuple[Sight, ...]] = ("train", "dev", "reference")
+    sees: ClassVar[tuple[Sight, ...]] = ("train", "dev", "transfer", "reference")
 
     learning_rate: float = Field(2e-4, gt=0, description="at the schedule's peak")
     student: Student | None = Field(None, description="left out: the incoming model, with all its layers")
@@ -97,8 +98,9 @@ class Distill(Training):
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
         if context.reference is None:
             raise ModelError("distill: there is no teacher yet; distill belongs under `stages`, after `prepare`")
-        if self.losses.labels is not None and context.train.labels is None:
-            raise DataError("distill: losses.labels needs labels; the training split has none")
+        texts = context.train if context.transfer is None else context.train.plus(context.transfer)
+        if self.losses.labels is not None and texts.labels is None:
+            raise DataError("distill: losses.labels needs labels; the training or the transfer split has none")
         count = bundle.anatomy.layers
         if self.student is not None:
             bundle = bundle.with_model(keep_layers(bundle.module, bundle.family, self.student.chosen(count)))
@@ -110,7 +112,7 @@ class Distill(Training):
         def loss_of(model: PreTrainedModel, batch: TensorBatch) -> Tensor:
             return self._loss(model, teacher, twins, batch, bundle)
 
-        return train(bundle, loss_of, self, context)
+        return train(bundle, loss_of, texts, self, context)
 
     def predict(self, anatomy: Anatomy) -> Anatomy:
         """The anatomy that the stage will leave."""
@@ -130,15 +132,17 @@ class Distill(Training):
         with torch.no_grad():
             wanted = teacher(**batch.inputs, **layered)
         got = model(**batch.inputs, **layered)
-        loss = torch.zeros((), device=got.logits.device)
+        scores = bundle.task.scores(got)
+        loss = torch.zeros((), device=scores.device)
         if (soft := self.losses.logits) is not None:
-            loss = loss + soft.weight * soft_labels(got.logits, wanted.logits, temperature=soft.temperature)
+            target = bundle.task.scores(wanted)
+            loss = loss + soft.weight * soft_labels(scores, target, temperature=soft.temperature)
         if self.losses.hidden is not None:
             # hidden_states[0] is the embeddings' output; layer i's is at i + 1.
             pairs = [wanted.hidden_states[layer + 1] for layer in twins]
             loss = loss + self.losses.hidden.weight * hidden_states(got.hidden_states[1:], pairs, batch.real)
         if self.losses.labels is not None:
-            loss = loss + self.losses.labels.weight * bundle.task.loss(got.logits, batch.truth)
+            loss = loss + self.losses.labels.weight * bundle.task.loss(scores, batch.truth)
         return loss
 
 

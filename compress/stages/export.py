@@ -52,7 +52,7 @@ class Export(Settings):
 
     def _fastest(self, bundle: Bundle, context: Context) -> AttentionForm:
         from compress.runtimes.onnxruntime import open_session
-        from compress.runtimes.timing import time_interleaved
+        from compress.runtimes.timing import clock_of, time_interleaved
 
         deploy = context.deploy
         sessions = {}
@@ -65,7 +65,7 @@ class Export(Settings):
         for shape in deploy.shapes:
             inputs = fixed_batch(bundle.tokenizer, context.calibration.texts, shape.batch, shape.tokens)
             calls = {str(form): session.bind(inputs) for form, session in sessions.items()}
-            times = time_interleaved(calls, seed=context.seed, rounds=5)
+            times = time_interleaved(calls, seed=context.seed, clock=clock_of(context.device.type))
             for form in OPSETS:
                 medians[form].append(float(np.median(np.concatenate(times[form]))))
         for session in sessions.values():

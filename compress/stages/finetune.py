@@ -33,9 +33,9 @@ class Finetune(Training):
             raise DataError("finetune: the training split has no labels; give its table a `label`")
 
         def loss_of(model: PreTrainedModel, batch: TensorBatch) -> Tensor:
-            return bundle.task.loss(model(**batch.inputs).logits, batch.truth)
+            return bundle.task.loss(bundle.task.scores(model(**batch.inputs)), batch.truth)
 
-        return train(bundle, loss_of, self, context)
+        return train(bundle, loss_of, context.train, self, context)
 
     def predict(self, anatomy: Anatomy) -> Anatomy:
         """Training changes no shapes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from compress.graph.quantize import dynamic_int8
-from compress.graph.verify import quantized
+from compress.graph.verify import agreement, quantized
 from compress.stage import Context, Form, Settings, Sight
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ class Quantize(Settings):
 
     consumes: ClassVar[Form] = Form.ONNX
     produces: ClassVar[Form] = Form.ONNX
-    sees: ClassVar[tuple[Sight, ...]] = ()
+    sees: ClassVar[tuple[Sight, ...]] = ("calibration",)
 
     method: Literal["dynamic_int8"] = Field("dynamic_int8", description="how weights and activations become integers")
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
         graph = dynamic_int8(bundle.graph, context.scratch / "model_int8.onnx")
-        context.check(**vars(quantized(bundle.graph, graph)))
+        linears = {part.module for group in bundle.anatomy.groups for part in group.slices}
+        context.check(**vars(quantized(bundle.graph, graph, at_least=len(linears))))
+        context.check(**vars(agreement(bundle, bundle.graph, graph, context.calibration)))
         return replace(bundle, model=graph)
 
     def predict(self, anatomy: Anatomy) -> Anatomy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.task import label_maps
 
@@ -27,14 +27,26 @@ class TextClassification:
 
         return AutoModelForSequenceClassification.from_config(config)
 
-    def read(self, folder: Path, labels: Sequence[str]) -> PreTrainedModel:
+    def read(self, folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, tuple[str, ...]]:
         import torch
         from transformers import AutoModelForSequenceClassification
 
         # Safetensors alone: a pickle can run code when it is opened.
-        return AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, **label_maps(labels)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # a head for other labels; whether that is allowed is the caller's to say
+            output_loading_info=True,
+            **label_maps(labels),
         )
+        mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+        return model, (*sorted(info["missing_keys"]), *sorted(mismatched))
+
+    def scores(self, outputs: Any) -> Float[Tensor, "batch label"]:
+        logits: Tensor = outputs.logits
+        return logits
 
     def loss(self, logits: Float[Tensor, "batch label"], labels: Int[Tensor, "batch"]) -> Float[Tensor, ""]:
         from torch.nn.functional import cross_entropy

@@ -45,6 +45,12 @@ TARGETS = {
         (0.62, 2.93, 88.4),
     ),
 }
+FILES = {
+    "01-distill": "model.safetensors",
+    "02-prune": "model.safetensors",
+    "03-export": "onnx/model.onnx",
+    "result": "onnx/model_int8.onnx",
+}
 BASELINES = ("torch-fp32", "torch-dynamic-int8", "onnx-fp32")
 RECIPE = {
     "version": 1,
@@ -70,7 +76,9 @@ def sample_run(name: str = "reviews-trio", *, faster: float = 1.0, drop: float =
         environment=_environment(),
         lineage=_lineage(),
         targets=[
-            Target(name=target, kind=kind, title=title, runtime=runtime, form=form, stage=stage)
+            Target(
+                name=target, kind=kind, title=title, runtime=runtime, form=form, stage=stage, file=FILES.get(target, "")
+            )
             for target, (kind, title, runtime, form, stage, *_) in TARGETS.items()
         ],
         skipped=[Skipped(target="openvino", reason="openvino is not installed")],
@@ -200,7 +208,7 @@ def _series() -> dict[str, object]:
 
 def _tables() -> dict[str, object]:
     layers = {
-        "torch-fp32": [(12, 1536)] * 6,
+        "reference": [(12, 1536)] * 6,
         "01-distill": [(12, 1536)] * 3,
         "02-prune": [(9, 992), (6, 1120), (10, 704)],
     }
@@ -210,14 +218,17 @@ def _tables() -> dict[str, object]:
         for layer, (heads, channels) in enumerate(widths)
         for axis, units, size in (("heads", heads, 49_280), ("ffn", channels, 769))
     ]
+    dropped = {"score of zero": 37}
     card = {
-        "train": {"rows": 8447, "labels": {"negative": 4205, "positive": 4242}},
-        "dev": {"rows": 1071, "labels": {"negative": 530, "positive": 541}},
-        "test": {"rows": 1050, "labels": {"negative": 522, "positive": 528}},
-        "dropped": {"score is 0": 37},
-        "digest": "sha256:5d1c",
+        "tables": {"reviews": {"rows": 10568, "dropped": dropped, "source": "pip:texts==1!a", "digest": "sha256:9a"}},
+        "splits": {
+            "train": {"rows": 8447, "dropped": {}, "labels": {"negative": 4205, "positive": 4242}},
+            "dev": {"rows": 1071, "dropped": {}, "labels": {"negative": 530, "positive": 541}},
+            "test": {"rows": 1050, "dropped": {}, "labels": {"negative": 522, "positive": 528}},
+        },
     }
-    return {"anatomy": anatomy, "data": card}
+    source = {"source": "pip:some-package==0.1.0!model", "digest": "sha256:77f0"}
+    return {"anatomy": anatomy, "data": card, "source": source}
 
 
 def _lineage() -> list[dict[str, object]]:
@@ -225,14 +236,16 @@ def _lineage() -> list[dict[str, object]]:
     sizes += [("export", 15.8e6, 15.8e6), ("quantize", 15.8e6, 15.8e6)]
     return [
         {
+            "name": f"{place:02}-{stage}",
             "stage": stage,
             "settings": {"epochs": 2},
             "seed": 13,
             "before": {"parameters": int(before), "bytes": int(before * 4)},
             "after": {"parameters": int(after), "bytes": int(after * (1.02 if stage == "quantize" else 4))},
-            "digest": f"sha256:{number:064x}",
+            "digest_before": f"sha256:{place:x}{0x1F3A:063}",
+            "digest_after": f"sha256:{place + 1:x}{0x1F3A:063}",
         }
-        for number, (stage, before, after) in enumerate(sizes, start=0x1F3A)
+        for place, (stage, before, after) in enumerate(sizes)
     ]
 
 
@@ -244,5 +257,7 @@ def _environment() -> dict[str, object]:
         "cores": 2,
         "threads": 2,
         "device": "cpu",
+        "seconds": 608.0,
+        "peak_memory_bytes": 2_485_993_472,
         "packages": {"torch": "2.13.0", "transformers": "5.23.0", "onnxruntime": "1.31.0"},
     }

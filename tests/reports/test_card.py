@@ -1,5 +1,7 @@
 """Laws of the model card: its front matter is YAML, it claims only what the run says, and loads only what loads."""
 
+import re
+
 import pytest
 import yaml
 from sample import RECIPE, sample_run
@@ -11,6 +13,13 @@ from reports.number import read_comparison
 
 def front_matter(card):
     return yaml.safe_load(card.split("---\n")[1])
+
+
+def with_file(file):
+    """The sample, its result measured from `file`; the recipe's precision stays int8."""
+    run = sample_run()
+    targets = [t.model_copy(update={"file": file}) if t.name == "result" else t for t in run.targets]
+    return run.model_copy(update={"targets": targets})
 
 
 def test_front_matter_says_what_the_recipe_says():
@@ -34,7 +43,20 @@ def test_headline_figures_stand_with_their_intervals():
         if (c.target, c.baseline) == ("result", "torch-fp32"):
             assert read_comparison(c).figure in card
             assert read_comparison(c).interval in card
-    assert "onnx/model_int8.onnx" in card
+
+
+@pytest.mark.parametrize("file", ["onnx/model_int8.onnx", "onnx/model.onnx"])
+def test_the_card_names_the_file_that_was_measured(file):
+    card = model_card(with_file(file), loads_in_stock_class=False)
+    assert set(re.findall(r"onnx/\w+\.onnx", card)) == {file}
+    assert f'f"{{folder}}/{file}"' in card
+
+
+def test_no_file_is_guessed():
+    card = model_card(with_file(""), loads_in_stock_class=False)
+    assert ".onnx" not in card
+    assert "InferenceSession" not in card
+    assert "compress.load(folder)" in card
 
 
 def test_a_failed_gate_is_on_the_card():

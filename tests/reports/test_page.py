@@ -8,7 +8,7 @@ import pytest
 from sample import sample_run
 
 from compress.errors import DataError
-from evaluation.measurement import Measurement, Run
+from evaluation.measurement import Gate, Measurement, Run
 from reports.number import read_comparison, read_measurement
 from reports.page import render_html, render_markdown, write_report
 
@@ -38,6 +38,15 @@ class Reader(HTMLParser):
             self.words.append(data)
             if self.rows and data.strip():
                 self.rows[-1].append(data.strip())
+
+
+def with_environment(**facts):
+    run = sample_run()
+    return run.model_copy(update={"environment": run.environment | facts})
+
+
+def files_of(folder):
+    return {path.name for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +86,7 @@ def test_text_of_the_run_is_escaped():
         update={
             "name": evil,
             "targets": [renamed, *run.targets[1:]],
-            "tables": {**run.tables, "data": {evil: evil}, evil: [{evil: evil}]},
+            "tables": {**run.tables, "data": {evil: evil, "a": {evil: {evil: evil}}}, evil: [{evil: evil}]},
             "series": {f"{evil}.$x_{evil}$": {"x": [1, 2], "y": [1, 2], "x_unit": evil, "y_unit": "$\\bad$"}},
             "measurements": [*run.measurements, ONLY.model_copy(update={"target": evil})],
         }
@@ -175,6 +184,89 @@ def test_runs_of_different_machines_are_not_compared_silently():
     other = sample_run("other").model_copy(update={"environment": {"cpu": "another"}})
     assert "different machines" in render_markdown([sample_run(), other])
     assert "different machines" not in render_markdown([sample_run(), sample_run("other")])
+
+
+def test_runs_of_different_thread_counts_are_not_compared_silently():
+    other = with_environment(threads=1)
+    assert "different numbers of threads" in render_markdown([sample_run(), other])
+    assert "different numbers of threads" not in render_markdown([other, other])
+
+
+def test_stages_found_done_are_told_beside_time_and_memory():
+    for name in ("seconds", "peak_memory_bytes"):
+        [row] = [row for row in Reader(render_html([with_environment(stages_reused=2)])).rows if row[0] == name]
+        assert "2 stages were found done: this covers the rest only" in row[1]
+    assert "found done" not in render_markdown([with_environment(stages_reused=0)])
+    assert "1 stage was found done" in render_markdown([with_environment(stages_reused=1)])
+
+
+def test_the_model_that_went_in_stands_with_the_data(page):
+    data = page.text[page.text.index("Model that went in") : page.text.index("Data card: tables")]
+    assert "pip:some-package==0.1.0!model" in data
+    assert "sha256:77f0" in data
+
+
+def test_every_split_is_a_row_of_the_data_card(page):
+    headings = [row[0] for row in page.rows if row]
+    assert {"train", "dev", "test"} <= set(headings)
+
+
+def test_the_lineage_shows_what_each_stage_left(page):
+    for step in sample_run().lineage:
+        shown = step["digest_after"].removeprefix("sha256:")[:12]
+        assert any(row[0] == step["stage"] and row[-1] == shown for row in page.rows if row)
+
+
+def test_a_commit_is_named_only_where_it_is_known():
+    assert "at commit 1f3a" in render_markdown([with_environment(commit="1f3a")])
+    told = render_markdown([sample_run()])
+    assert "commit" not in told
+    assert "compress run recipe.yaml" in told
+
+
+def test_a_percentile_that_was_not_measured_is_an_empty_cell():
+    run = sample_run()
+    missing = [
+        m
+        for m in run.measurements
+        if (m.target, m.name, m.conditions.get("tokens")) == ("result", "latency_p95_ms", 16)
+        or (m.name == "latency_p95_ms" and m.conditions.get("batch") == 32)
+    ]
+    thinned = run.model_copy(update={"measurements": [m for m in run.measurements if m not in missing]})
+    tables = re.findall(r"\*\*([\d x]+) \(batch x tokens\)\*\*\n\n(.*?)\n\n", render_markdown([thinned]), re.DOTALL)
+    shapes = {shape: text.splitlines() for shape, text in tables}
+    [result] = [line for line in shapes["1 x 16"] if line.startswith("| **result")]
+    assert [cell.strip() for cell in result.split("|")][4] == ""
+    assert "p95" in shapes["1 x 16"][0]
+    assert "p95" not in shapes["32 x 128"][0]
+    assert "result" in Reader(render_html([thinned])).text
+
+
+def test_a_gate_without_a_value_says_why():
+    odd = Gate(name="fusion", limit=3, value=None, passed=False, target="03-export", detail="the graph has a loop")
+    unseen = odd.model_copy(update={"detail": "not measured here"})
+    told = render_markdown([sample_run().model_copy(update={"gates": [odd]})])
+    assert "fusion is none (the graph has a loop), wanted 3" in told
+    assert "not measured" not in told.lower().partition("## not measured")[0]
+    assert "fusion is not measured, wanted 3" in render_markdown([sample_run().model_copy(update={"gates": [unseen]})])
+
+
+def test_an_earlier_report_goes_and_all_else_stays(tmp_path):
+    for name in ("run.json", "recipe.yaml", "recipe.lock", "mine.svg"):
+        (tmp_path / name).write_text("<svg>mine</svg>", encoding="utf-8")
+    kept = files_of(tmp_path)
+    write_report([sample_run(), sample_run()], tmp_path)
+    write_report([sample_run()], tmp_path, formats=["markdown"])
+    second = files_of(tmp_path)
+    write_report([sample_run()], tmp_path / "fresh", formats=["markdown"])
+    assert second == kept | files_of(tmp_path / "fresh")
+
+
+def test_pages_of_others_are_left_alone(tmp_path):
+    (tmp_path / "index.html").write_text("mine", encoding="utf-8")
+    (tmp_path / "summary.csv").write_text("a,b\n", encoding="utf-8")
+    write_report([sample_run()], tmp_path, formats=["markdown"])
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == "mine"
 
 
 def test_no_runs_are_refused(tmp_path):

@@ -5,7 +5,7 @@ from sample import sample_run
 
 from compress.errors import DataError
 from evaluation.measurement import Measurement, Run
-from reports.number import Reading
+from reports.number import Reading, read_comparison
 from reports.table import fill_markers, results_table, table_of, to_markdown
 
 README = "# Title\n\n<!-- results:trio -->\nold\n<!-- /results -->\n\nEnd.\n"
@@ -44,6 +44,25 @@ def test_every_target_has_a_row():
     run = sample_run()
     lines = results_table(run).splitlines()
     assert all(any(target.name in line for line in lines) for target in run.targets)
+
+
+def test_every_target_tells_what_it_lost_and_how_much_smaller_it_is():
+    run = sample_run()
+    heading, _, *lines = results_table(run).splitlines()
+    lost = [cell.strip().partition(" (n =")[0] for cell in heading.split("|")].index("accuracy lost")
+    for target, line in zip(run.targets, lines, strict=False):
+        drop = run.compared(target.name, "torch-fp32", "quality_drop", metric="accuracy")
+        ratio = run.compared(target.name, "torch-fp32", "compression_ratio")
+        wanted = read_comparison(drop.model_copy(update={"count": None})) if drop else ""
+        assert line.split("|")[lost].strip() == str(wanted)
+        assert ratio is None or f" MB ({read_comparison(ratio).figure})" in line
+    assert "Ratios (x) and lost quality: against torch-fp32." in results_table(run)
+
+
+def test_a_table_of_one_model_speaks_of_no_ratios():
+    alone = sample_run().model_copy(update={"comparisons": []})
+    assert "lost" not in results_table(alone)
+    assert "against" not in results_table(alone)
 
 
 def test_a_cell_cannot_break_its_row():

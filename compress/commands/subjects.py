@@ -1,0 +1,64 @@
+"""What a run measures: the reference in its usual forms, and every stage's outcome."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from compress.baselines import BASELINES
+from compress.bundle import Bundle
+from compress.graph.build import build_graph
+from compress.progress import Tell
+from compress.recipe import Recipe
+from compress.runner import Executed
+from compress.stage import Form
+from evaluation.measurement import Skipped, Target
+from evaluation.suite import Subject
+
+REFERENCE = "torch-fp32"
+"""The reference as its owner runs it: quality drops are measured against it."""
+
+
+def baseline_subjects(
+    recipe: Recipe, reference: Bundle, scratch: Path, tell: Tell
+) -> tuple[list[Subject], list[Skipped]]:
+    """The reference in each way that the recipe wants it measured, and what this version can't measure."""
+    subjects: list[Subject] = []
+    skipped: list[Skipped] = []
+    # Quality is always measured against the reference as its owner runs it, asked for or not.
+    for name in dict.fromkeys((REFERENCE, *recipe.measure.baselines)):
+        baseline = BASELINES[name]
+        if baseline.obstacle:
+            skipped.append(Skipped(target=name, reason=baseline.obstacle))
+            continue
+        bundle, form = reference, Form.TORCH
+        if baseline.attention is not None:
+            tell("baselines", 0.0, f"export {name}")
+            graph = build_graph(reference, scratch / name / "model.onnx", attention=baseline.attention)
+            bundle, form = replace(reference, model=graph), Form.ONNX
+            tell("baselines", 1.0, "done")
+        target = Target(name=name, kind="baseline", title=name, runtime=baseline.runtime, form=form.value)
+        subjects.append(Subject(target, bundle))
+    return subjects, skipped
+
+
+def step_subjects(recipe: Recipe, executed: Executed) -> list[Subject]:
+    """Each stage's outcome, the last one as `result`."""
+    subjects = []
+    last_torch = [outcome for outcome in executed.stages if outcome.bundle.form is Form.TORCH][-1:]
+    for outcome in executed.stages:
+        last = outcome is executed.stages[-1]
+        graph = outcome.bundle.graph if outcome.bundle.form is Form.ONNX else None
+        file = "model.safetensors" if outcome in last_torch else f"onnx/{graph.file_name}" if graph else ""
+        runtime = recipe.deploy.runtime if outcome.bundle.form is Form.ONNX else REFERENCE
+        target = Target(
+            name="result" if last else outcome.name,
+            kind="result" if last else "stage",
+            title=outcome.step.stage,
+            runtime=runtime,
+            form=outcome.bundle.form.value,
+            stage=outcome.name,
+            file=file,
+        )
+        subjects.append(Subject(target, outcome.bundle))
+    return subjects

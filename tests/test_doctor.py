@@ -1,0 +1,271 @@
+"""The doctor finds each thing that can be wrong with a machine, and nothing is timed on a GPU that isn't in use."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+from small_run import ROOT, command
+
+from compress.bundle import OnnxGraph
+from compress.commands import doctor
+from compress.errors import ExportError
+from compress.runtimes import onnxruntime as runtime
+from compress.runtimes.onnxruntime import Onnxruntime, open_session
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+Install = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    """What a process found out about its GPU is not what a patched one would."""
+    runtime._cuda_obstacle.cache_clear()
+    yield
+    runtime._cuda_obstacle.cache_clear()
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Pretend that packages have these versions, None for one that is missing; underscores stand for hyphens."""
+    real = metadata.version
+
+    def do(**versions: str | None) -> None:
+        given = {name.replace("_", "-"): version for name, version in versions.items()}
+
+        def version(name: str) -> str:
+            found = given[name] if name in given else real(name)
+            if found is None:
+                raise metadata.PackageNotFoundError(name)
+            return found
+
+        monkeypatch.setattr(metadata, "version", version)
+
+    return do
+
+
+@pytest.fixture
+def starts_on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+    """Pretend that the wheel was built with CUDA and that sessions start on these providers, or fail so; the answer
+    grows with the settings of each session that is opened."""
+
+    def do(*providers: str, failure: Exception | None = None) -> list[dict[str, Any]]:
+        opened: list[dict[str, Any]] = []
+
+        class Session:
+            def __init__(self, *_: object, **settings: Any) -> None:
+                opened.append(settings)
+                if failure:
+                    raise failure
+
+            def get_providers(self) -> list[str]:
+                return list(providers)
+
+            def get_inputs(self) -> list[Any]:
+                return []
+
+            def get_outputs(self) -> list[Any]:
+                return [SimpleNamespace(name="after")]
+
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+        monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+        return opened
+
+    return do
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> OnnxGraph:
+    """One node."""
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("before", "after")]
+    node = onnx.helper.make_node("Relu", ["before"], ["after"])
+    made = onnx.helper.make_graph([node], "one", ends[:1], ends[1:])
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return OnnxGraph(path)
+
+
+def found(severity: str, said: str) -> doctor.Finding:
+    """The one finding of this severity that says so."""
+    findings = doctor.examine()
+    matching = [one for one in findings if one.severity == severity and re.search(said, one.text)]
+    assert len(matching) == 1, doctor.to_text(findings)
+    return matching[0]
+
+
+# onnxruntime
+
+
+def test_both_wheels_are_a_fault_and_both_are_taken_off(install: Install) -> None:
+    install(onnxruntime="1.31.0", onnxruntime_gpu="1.30.0")
+    finding = found("fault", r"onnxruntime 1\.31\.0 and onnxruntime-gpu 1\.30\.0 overwrite each other")
+    assert "uninstall -y onnxruntime onnxruntime-gpu && " in finding.mend
+    assert "install 'compress-transformers[cpu]'" in finding.mend
+
+
+def test_no_wheel_is_a_fault(install: Install) -> None:
+    install(onnxruntime=None, onnxruntime_gpu=None)
+    assert "install 'compress-transformers[cpu]'" in found("fault", "^no onnxruntime$").mend
+
+
+def test_a_gpu_wheel_that_falls_back_is_a_fault_though_cuda_was_compiled_in(install: Install, starts_on) -> None:
+    install(onnxruntime=None, onnxruntime_gpu="1.31.0")
+    starts_on(CPU)
+    assert CUDA in onnxruntime.get_available_providers()
+    finding = found("fault", f"onnxruntime-gpu .* can't run on cuda: it fell back to {CPU}")
+    assert "uninstall -y onnxruntime-gpu && " in finding.mend
+
+
+def test_a_gpu_wheel_that_starts_is_good(install: Install, starts_on) -> None:
+    install(onnxruntime=None, onnxruntime_gpu="1.31.0")
+    starts_on(CUDA, CPU)
+    assert found("good", "onnxruntime-gpu 1.31.0 runs on cuda").mend == ""
+
+
+def test_the_cpu_wheel_is_not_asked_for_a_gpu(install: Install, starts_on) -> None:
+    install(onnxruntime="1.31.0", onnxruntime_gpu=None)
+    opened = starts_on(CPU)
+    found("good", "onnxruntime 1.31.0 runs on cpu")
+    assert opened == []
+
+
+def test_half_a_wheel_is_a_fault(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(onnxruntime="1.31.0", onnxruntime_gpu=None)
+    monkeypatch.delattr(onnxruntime, "get_available_providers")  # what uninstalling one of two wheels leaves
+    assert found("fault", "onnxruntime 1.31.0 can't run on cpu: AttributeError").mend
+
+
+# The rest of the machine
+
+
+def test_packages_outside_their_range_are_noted_and_missing_ones_a_fault(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = ["rich>=14", "numpy>=2,<3", "scipy>=1.15", 'ray>=2; extra == "sweep"', 'pytest>=8; extra == "test"']
+    monkeypatch.setattr(metadata, "requires", lambda _: declared)
+    install(rich="13.0", numpy="2.4.0", scipy=None, ray=None, pytest="7.0")
+    assert found("note", r"rich 13\.0, tested with >=14").mend == "pip install 'rich>=14'"
+    found("note", r"pytest 7\.0, tested with >=8")
+    found("fault", "scipy is missing")
+    assert not [one for one in doctor.examine() if re.match("numpy|ray|every package", one.text)]
+
+
+def test_packages_within_their_range_are_good(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "requires", lambda _: ["rich>=14"])
+    install(rich="14.2")
+    found("good", "every package is within its tested range")
+
+
+def test_little_disk_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    assert "COMPRESS_CACHE" in found("note", "0.0 GB free").mend
+
+
+def test_a_missing_compiler_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    found("note", "no C.. compiler")
+
+
+def test_what_cannot_be_examined_is_a_fault_and_the_rest_is_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("stale file handle\nand more")
+
+    monkeypatch.setattr(shutil, "disk_usage", broken)
+    assert found("fault", "disk").text == "disk: can't be examined: OSError: stale file handle"
+    found("good", "physical cores")
+
+
+def test_faults_come_first(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(onnxruntime=None, onnxruntime_gpu=None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    severities = [finding.severity for finding in doctor.examine()]
+    assert severities == sorted(severities, key=["fault", "note", "good"].index)
+
+
+@pytest.mark.parametrize(("severity", "code"), [("fault", 2), ("note", 0), ("good", 0)])
+def test_a_fault_and_nothing_less_ends_with_code_2(
+    severity: Any, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding(severity, "the machine", "mend it")])
+    answer = command(monkeypatch, "doctor", cache=tmp_path)
+    assert answer.code == code
+    assert answer.out == f"{severity:<5} the machine\n      mend: mend it\n"
+
+
+# onnxruntime never runs on another device than was asked for
+
+
+def test_a_session_that_fell_back_to_the_cpu_is_refused(graph: OnnxGraph, starts_on) -> None:
+    starts_on(CPU)
+    with pytest.raises(ExportError, match=rf"model\.onnx: .* fell back to {CPU}, wanted {CUDA}.*`compress doctor`"):
+        open_session(graph, device="cuda", threads=1)
+
+
+def test_a_device_that_fails_to_start_is_refused_and_the_doctor_named(graph: OnnxGraph, starts_on) -> None:
+    starts_on(failure=RuntimeError("CUDA failure 35\nwith a trace"))
+    with pytest.raises(ExportError, match=r"CUDA failure 35; `compress doctor`"):
+        open_session(graph, device="cuda", threads=1)
+
+
+def test_a_session_that_starts_on_the_gpu_may_not_fall_back_later(graph: OnnxGraph, starts_on) -> None:
+    opened = starts_on(CUDA, CPU)
+    open_session(graph, device="cuda", threads=1)
+    assert opened == [{"providers": [CUDA], "enable_fallback": 0}]
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_an_onnxruntime_without_cuda_refuses_the_gpu(graph: OnnxGraph) -> None:
+    if Onnxruntime().obstacle("cuda") is None:
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ExportError, match="compress doctor"):
+        open_session(graph, device="cuda", threads=1)
+
+
+def test_an_obstacle_is_found_beforehand_and_once_a_process(starts_on) -> None:
+    opened = starts_on(CPU)
+    first, second = (Onnxruntime().obstacle("cuda") for _ in range(2))
+    assert first is not None
+    assert "fell back" in first
+    assert (second, len(opened)) == (first, 1)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("CUDA failure 35\nwith a trace"), RuntimeError()])
+def test_a_failure_to_start_is_an_obstacle_of_one_line(starts_on, failure: Exception) -> None:
+    starts_on(failure=failure)
+    reason = Onnxruntime().obstacle("cuda")
+    assert reason
+    assert "\n" not in reason
+
+
+def test_no_obstacle_where_sessions_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(runtime.PROVIDERS, "cuda", CPU)  # the model of one node is a real one
+    assert Onnxruntime().obstacle("cuda") is None
+
+
+# make
+
+
+def test_no_virtual_environment_gets_both_wheels() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    # What an outer `make test` was told is not for this one.
+    apart = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    installed: dict[str, set[str]] = {}
+    for extra in ("cpu", "gpu"):
+        for target in ("demo", "test", "reports"):
+            words = ["make", "--dry-run", "--always-make", target, f"EXTRA={extra}"]
+            printed = subprocess.run(words, cwd=ROOT, env=apart, capture_output=True, text=True, check=True).stdout
+            for folder, wheel in re.findall(r'^(\S+)/bin/pip install .*"\.\[(cpu|gpu)\b', printed, re.MULTILINE):
+                installed.setdefault(folder, set()).add(wheel)
+    assert installed == {".venv": {"cpu"}, ".venv-gpu": {"gpu"}}
