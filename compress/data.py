@@ -135,7 +135,8 @@ class Split:
         )
 
     def plus(self, other: Split) -> Split:
-        """The examples of both; labels only where both have them."""
+        """The examples of both; labels only where both have them. Either both have second texts, or neither."""
+        assert (self.pairs is None) == (other.pairs is None)
         pairs = None if self.pairs is None or other.pairs is None else (*self.pairs, *other.pairs)
         labels = None if self.labels is None or other.labels is None else np.append(self.labels, other.labels)
         return replace(
@@ -163,7 +164,8 @@ def load_data(settings: DataSettings, sources: Sources) -> Splits:
 
     Raises:
         SourceError: a table can't be had.
-        DataError: a table is not what the settings say, a split is left empty, or lacks the labels that `train` has.
+        DataError: a table is not what the settings say, a split is left empty, or lacks the labels or the second texts
+            that `train` has.
     """
     wanted = {name: split for name in SPLITS if (split := getattr(settings, name)) is not None}
     tables: dict[str, Table] = {}
@@ -246,6 +248,9 @@ def _check(name: str, split: Split, settings: SplitSettings, train: Split) -> No
         )
     if name in ("dev", "test") and train.labels is not None and split.labels is None:
         raise DataError(f"data.{name}: table {settings.table} has no labels, but train has; give it `label`")
+    if (split.pairs is None) != (train.pairs is None):
+        lacking, having = ("train", f"data.{name}") if train.pairs is None else (f"data.{name}", "train")
+        raise DataError(f"{lacking}: its table has no second texts, but {having} has; give all tables the same columns")
 
 
 def _table_card(table: Table) -> dict[str, Any]:

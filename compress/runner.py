@@ -16,7 +16,7 @@ from compress.data import Split, Splits, load_data
 from compress.deploy import Deploy
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step, digest_of
-from compress.preflight import check
+from compress.preflight import check, check_labels
 from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
 from compress.sources import Found, Sources
@@ -89,11 +89,12 @@ class Runner:
         source = self.sources.fetch(self.recipe.model.source)
         self.progress("sources", 0.5, "read the data")
         splits = load_data(self.recipe.data, self.sources)
+        check_labels(self.recipe, splits)
         task = task_of(self.recipe.model.task)
         lineage = Lineage(source.source, source.digest)
         head = self.recipe.seed if self.recipe.prepare else None
         start = source_bundle(source.path, task, splits.label_names, lineage, new_head_seed=head)
-        check(self.recipe, start.anatomy, splits, longest=start.max_tokens, device=self.device)
+        check(self.recipe, start.anatomy, longest=start.max_tokens, device=self.device)
         self.progress("sources", 1.0, f"{len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test")
 
         reference, prepared = start, list[Outcome]()

@@ -17,7 +17,7 @@ import numpy as np
 from compress import catalog
 from compress.data import Split, batches, encode, fixed_batch
 from compress.deploy import Deploy, Shape, check_shapes
-from compress.errors import DataError
+from compress.errors import CompressError, DataError
 from compress.runtime import Session, runtime_of
 from compress.runtimes.timing import clock_of, time_interleaved
 from evaluation import statistics
@@ -148,15 +148,20 @@ def _tried(opening: Callable[[], Session], subject: Subject, test: Split) -> tup
 
     A compiler that is missing a header shows only then. A result or a stage that does not run is no such matter.
     """
-    bundle = subject.bundle
-    inputs = next(batches(encode(test.take(2), bundle.tokenizer, max_tokens=bundle.max_tokens), 2)).inputs
     if subject.target.kind != "baseline":
         return opening(), ""
-    try:
-        session = opening()
-        session.outputs(inputs)
-    except Exception as fault:  # whatever a compiler or a runtime may raise; the target is named, with the reason
-        return None, f"{type(fault).__name__}: {str(fault).strip().splitlines()[0] if str(fault).strip() else ''}"
+    bundle = subject.bundle
+    inputs = next(batches(encode(test.take(2), bundle.tokenizer, max_tokens=bundle.max_tokens), 2)).inputs
+    with ExitStack() as closing:
+        try:
+            session = opening()
+            closing.callback(session.close)
+            session.outputs(inputs)
+        except CompressError:  # a damaged file, not a runtime that is missing something
+            raise
+        except Exception as fault:  # whatever a compiler or a runtime may raise; the target is named, with the reason
+            return None, f"{type(fault).__name__}: {str(fault).strip().splitlines()[0] if str(fault).strip() else ''}"
+        closing.pop_all()
     return session, ""
 
 

@@ -26,7 +26,7 @@ from reports.labels import Box, place
 from reports.outline import SVG_OPENING
 
 _WIDTH = 720.0  # points; the page shows one point as one pixel
-_NARROW = 380.0  # fits a phone at a size that can be read
+_NARROW = 350.0  # fits a phone at a size that can be read
 _INK, _MUTED, _GRID, _PAPER = "#1f2328", "#626c76", "#dfe3e8", "#fefefe"
 _BASELINE, _STEP, _RESULT = "#8b939c", "#3b7dbb", "#c2410c"
 # Okabe and Ito's colours, which colour-blind readers can tell apart, for several runs in one chart.
@@ -135,7 +135,8 @@ def headline(name: str, alt: str, scales: Sequence[Scale]) -> str:
     """A dot for each figure with its interval, and a mark where a gate's limit is; one axis below the other."""
     counts = [len(scale.rows) for scale in scales]
     with _style(name):
-        figure = _figure(58 * len(scales) + 25 * sum(counts), _NARROW)
+        figure = _figure(64 * len(scales) + 25 * sum(counts), _NARROW)
+        figure.set_layout_engine("constrained", h_pad=7 / 72)
         grid = figure.subplots(len(scales), 1, squeeze=False, height_ratios=counts)
         for scale, axes in zip(scales, grid[:, 0], strict=True):
             _draw_scale(axes, scale)
@@ -237,12 +238,12 @@ def _figure(height: float, width: float = _WIDTH) -> Figure:
 def _draw_scale(axes: Axes, scale: Scale) -> None:
     neutral = 1.0 if scale.log else 0.0
     axes.set_title(scale.title)
-    axes.set_xlim(_limits(scale, neutral))
     if scale.log:
         axes.set_xscale("log")
         _tick_log(axes, "x")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlim(_limits(scale, neutral))
     axes.axvline(neutral, color=_BASELINE, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
     for line, row in enumerate(scale.rows):
         _draw_mark(axes, line, row.mark, _RESULT, bars=False, limit=row.limit)
@@ -292,8 +293,10 @@ def _draw_mark(axes: Axes, row: int, mark: Mark, colour: str, *, bars: bool, lim
         axes.plot([mark.low, mark.high], [row, row], color=_INK if bars else colour, linewidth=1.3)
     if limit is not None:
         axes.plot([limit], [row], "|", color=_INK, ms=14, mew=1.6)
-    end = max(place for place in (mark.value, mark.high, limit) if place is not None)
-    axes.annotate(mark.text, (end, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=10)
+    end = max(each for each in (mark.value, mark.high, limit) if each is not None)
+    axes.annotate(
+        mark.text, (end, row), xytext=(5 if bars else 7, 0), textcoords="offset points", va="center", fontsize=10
+    )
 
 
 def _scale_latency(axes: Axes, points: Sequence[Point]) -> None:

@@ -45,7 +45,7 @@ def headline_chart(run: Run, prefix: str) -> Chart | None:
     def draw() -> str:
         from reports import chart
 
-        scales = [chart.Scale(f"Ratio to {reference} (right is better)", _rows(run, ratios), log=True)]
+        scales = [chart.Scale("Ratio (right is better)", _rows(run, ratios), log=True)]
         scales += [
             chart.Scale(f"{unit.strip().capitalize() or 'Quality'} lost (left is better)", _rows(run, group))
             for unit, group in drops.items()

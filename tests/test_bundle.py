@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import LABELS, logits_of, mixed_inputs, tiny_bundle
 
 import compress
@@ -131,11 +133,47 @@ def test_saving_the_same_bundle_twice_writes_the_same_bytes(bundle: Bundle, tmp_
 
 
 def test_a_source_folder_gets_the_recipes_labels(folder: Path, bundle: Bundle):
+    _edit(folder / "config.json", lambda document: document.update(id2label={"0": "LABEL_0", "1": "LABEL_1"}))
     source = source_bundle(folder, bundle.task, ("bad", "good"), Lineage())
     assert source.labels == ("bad", "good")
     assert source.config["id2label"] == {"0": "bad", "1": "good"}
     inputs = mixed_inputs(bundle)
     assert torch.allclose(logits_of(source.module, inputs), logits_of(bundle.module, inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [LABELS[::-1], ("bad", "good")])
+def test_a_trained_head_scores_its_own_labels_in_its_own_order(folder: Path, bundle: Bundle, labels: tuple[str, ...]):
+    with pytest.raises(ModelError, match=r"labels are negative, positive, the data's .*names: \[negative, positive\]"):
+        source_bundle(folder, bundle.task, labels, Lineage())
+    assert source_bundle(folder, bundle.task, labels, Lineage(), new_head_seed=1).labels == labels
+
+
+def test_a_head_for_other_labels_is_made_only_where_it_will_be_trained(folder: Path, bundle: Bundle):
+    three = ("down", "level", "up")
+    with pytest.raises(ModelError, match=r"no fitting weights for classifier\.bias, .*made by `prepare: \[finetune"):
+        source_bundle(folder, bundle.task, three, Lineage())
+    one, same, other = (
+        source_bundle(folder, bundle.task, three, Lineage(), new_head_seed=seed).digest for seed in (1, 1, 2)
+    )
+    assert one == same != other
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_a_source_that_lacks_weights_of_the_encoder_is_refused_even_before_training(
+    folder: Path, bundle: Bundle, seed: int | None
+):
+    weights = load_file(folder / "model.safetensors")
+    lost = "bert.encoder.layer.1.output.dense.weight"
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"has no fitting weights for {re.escape(lost)}"):
+        source_bundle(folder, bundle.task, LABELS, Lineage(), new_head_seed=seed)
+
+
+def test_a_folder_without_weights_is_asked_whether_it_was_copied_whole(folder: Path):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"neither model\.safetensors nor a graph under onnx/"):
+        load(folder)
 
 
 def test_an_onnx_file_is_loaded_by_its_name(folder: Path, exported, tmp_path: Path):
@@ -175,7 +213,7 @@ def test_a_folder_without_an_anatomy_is_a_stock_model_or_refused(folder: Path, b
     assert load(folder).anatomy == bundle.anatomy
     save(uneven, folder)
     (folder / "anatomy.json").unlink()
-    with pytest.raises(ModelError, match="can't load it"):
+    with pytest.raises(ModelError, match=r"has no fitting weights for bert\.encoder\.layer\.1"):
         load(folder)
 
 

@@ -173,6 +173,30 @@ def test_a_digest_knows_texts_pairs_and_labels_but_not_the_name():
     assert len({one.digest for one in [split, *changed]}) == 6
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_sum_of_two_splits_is_the_split_of_both(pairs):
+    whole = make_split(20, pairs=pairs)
+    first, rest = whole.rows(np.arange(13)), whole.rows(np.arange(13, 20))
+    assert first.plus(rest).digest == whole.digest
+    bare = Split("transfer", rest.texts, rest.pairs)
+    assert first.plus(bare).digest == Split("all", whole.texts, whole.pairs, None, whole.label_names).digest
+
+
+def test_second_texts_in_one_table_alone_are_refused(tmp_path):
+    rows = [{"text": f"w{n}", "pair": f"w{n} w1", "label": "a" if n % 2 else "b"} for n in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "bare.txt").write_text("w1 w2\nw3\n")
+    columns = {"text": "text", "text_pair": "pair", "label": "label"}
+    tables = {
+        "t": {"source": "pairs.jsonl", "columns": columns, "label": {"column": "label"}},
+        "x": {"source": "bare.txt"},
+    }
+    shares = {name: {"table": "t", "split": share} for name, share in (("train", 0.5), ("dev", 0.25), ("test", 0.25))}
+    settings = DataSettings.model_validate({"tables": tables, **shares, "transfer": {"table": "x"}})
+    with pytest.raises(DataError, match=r"data\.transfer: its table has no second texts, but train has"):
+        load_data(settings, Sources(tmp_path / "cache", tmp_path))
+
+
 def test_labels_cannot_be_written_through_a_split():
     labels = np.zeros(3, dtype=np.int64)
     split = Split("train", ("a", "b", "c"), None, labels)

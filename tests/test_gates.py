@@ -94,20 +94,23 @@ def test_every_gate_is_judged_even_after_one_failed():
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Small, Answer]:
     """A run that promised a compression that nothing reaches, and a quality that it keeps."""
     small = copy_of(finished_run(tmp_path_factory), tmp_path_factory.mktemp("gates") / "mine")
-    words = ["run", small.recipe, "-o", small.output, "--set", "measure.baselines=[torch-bf16]"]
-    words += ["--set", "gates={min_compression: {baseline: torch-bf16, ratio: 1000}, "]
-    words[-1] += "max_quality_drop: {metric: accuracy, drop: 1}}"
     with pytest.MonkeyPatch.context() as patch:
         few_rounds(patch)
-        return small, command(patch, *words, cache=small.cache)
+        return small, command(patch, *promising(small), cache=small.cache)
+
+
+def promising(small: Small) -> list[str | Path]:
+    words: list[str | Path] = ["run", small.recipe, "-o", small.output, "--set", "measure.baselines=[torch-bf16]"]
+    gates = "{min_compression: {baseline: torch-bf16, ratio: 1000}, max_quality_drop: {metric: accuracy, drop: 1}}"
+    return [*words, "--set", f"gates={gates}"]
 
 
 def test_a_failed_gate_ends_with_exit_code_3_and_says_value_limit_and_place(failed):
     small, answer = failed
     assert answer.code == 3
-    assert "gate min_compression failed" in answer.message
+    assert "gate min_compression of result failed" in answer.message
     assert "limit 1000" in answer.message
-    assert f"everything is kept in {small.output}" in answer.message
+    assert f"everything is kept: {small.output / 'report' / 'index.html'}" in answer.message
     assert "Traceback" not in answer.err
 
 
@@ -137,12 +140,42 @@ def test_quality_is_judged_against_the_reference_even_where_it_is_no_baseline(fa
 def test_a_failed_gate_fails_again_when_nothing_has_to_be_measured(failed, monkeypatch):
     small, _ = failed
     before = (small.output / "run.json").read_bytes()
-    recipe = small.output / "recipe.yaml"
-    again = small.home / "again.yaml"  # beside its sources, which are relative to it
-    again.write_bytes(recipe.read_bytes())
-    answer = command(monkeypatch, "run", again, "-o", small.output, cache=small.cache)
+    answer = command(monkeypatch, *promising(small), cache=small.cache)
     assert answer.code == 3
     assert (small.output / "run.json").read_bytes() == before
+
+
+def test_a_stricter_gate_of_a_stage_is_not_passed_on_an_older_runs_word(tmp_path_factory, tmp_path: Path, monkeypatch):
+    """The stage is done again and leaves the same model; only its gate is another."""
+    from compress import runner
+
+    small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
+    before = read_run(small.output)
+    original = runner.code_digest
+    monkeypatch.setattr(
+        runner, "code_digest", lambda name: f"changed {original(name)}" if "export" in name else original(name)
+    )
+    monkeypatch.setattr("compress.graph.verify.PARITY_LIMIT", 0.0)
+    few_rounds(monkeypatch)
+    answer = command(monkeypatch, "run", small.recipe, "-o", small.output, cache=small.cache)
+    assert answer.code == 3, answer
+    assert "gate parity of 03-export failed" in answer.message
+    after = read_run(small.output)
+    assert [step["digest_after"] for step in after.lineage] == [step["digest_after"] for step in before.lineage]
+    assert after.key != before.key
+
+
+def test_a_gate_without_a_value_fails_and_says_so(tmp_path_factory, tmp_path: Path, monkeypatch):
+    small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
+    few_rounds(monkeypatch)
+    words = ["run", small.recipe, "-o", small.output, "--set", "measure.baselines=[torch-fp32, openvino]"]
+    words += ["--set", "gates={min_compression: {baseline: openvino, ratio: 1}}"]
+    answer = command(monkeypatch, *words, cache=small.cache)
+    assert answer.code == 3, answer
+    assert "gate min_compression of result failed: no value, limit 1 " in answer.message
+    run = read_run(small.output)
+    assert [(one.target, one.reason) for one in run.skipped] == [("openvino", "this version has no OpenVINO runtime")]
+    assert [gate.value for gate in run.gates if gate.name == "min_compression"] == [None]
 
 
 def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path: Path, monkeypatch):
@@ -152,5 +185,5 @@ def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path
     words = ("run", small.recipe, "-o", small.output, "--fresh")
     answer = command(monkeypatch, *words, cache=small.cache)
     assert answer.code == 3
-    assert "gate parity failed" in answer.message
+    assert "gate parity of 03-export failed" in answer.message
     assert (small.output / "model" / "onnx" / "model_int8.onnx").exists()

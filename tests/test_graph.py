@@ -13,14 +13,14 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from tiny import tiny_bundle
+from tiny import tiny_bundle, tiny_split
 
 from compress.bundle import Bundle, OnnxGraph
 from compress.errors import ExportError
 from compress.graph.build import build_graph
 from compress.graph.inspect import operators, products, read_proto
 from compress.graph.quantize import dynamic_int8
-from compress.graph.verify import PARITY_LIMIT, fusion, parity, probes, quantized
+from compress.graph.verify import AGREEMENT_LIMIT, PARITY_LIMIT, agreement, fusion, parity, probes, quantized
 from compress.runtimes.onnxruntime import open_session
 
 Exported = dict[str, tuple[Bundle, Bundle]]
@@ -137,20 +137,41 @@ def test_a_graph_that_splits_its_heads_wrongly_fails_parity(exported: Exported, 
 @pytest.mark.parametrize("name", ["even-fused", "even-plain"])
 def test_a_dropped_mask_is_caught(exported: Exported, tmp_path: Path, name: str):
     source, made = exported[name]
-
-    def ignore_mask(proto: onnx.ModelProto) -> None:
-        """Every reader of the mask reads instead a mask of ones: max(mask, 1)."""
-        one = helper.make_tensor("one", TensorProto.INT64, [], [1])
-        proto.graph.initializer.append(one)
-        for node in proto.graph.node:
-            for place, read in enumerate(node.input):
-                if read == "attention_mask":
-                    node.input[place] = "all_real"
-        proto.graph.node.insert(0, helper.make_node("Max", ["attention_mask", "one"], ["all_real"], name="ignore"))
-
-    found = parity(source, _edited(made.graph, tmp_path, ignore_mask), seed=3)
+    found = parity(source, _edited(made.graph, tmp_path, _ignore_mask), seed=3)
     assert not found.passed
     assert "padded" in found.detail or "holed" in found.detail
+
+
+def _ignore_mask(proto: onnx.ModelProto) -> None:
+    """Every reader of the mask reads instead a mask of ones: max(mask, 1)."""
+    one = helper.make_tensor("one", TensorProto.INT64, [], [1])
+    proto.graph.initializer.append(one)
+    for node in proto.graph.node:
+        for place, read in enumerate(node.input):
+            if read == "attention_mask":
+                node.input[place] = "all_real"
+    proto.graph.node.insert(0, helper.make_node("Max", ["attention_mask", "one"], ["all_real"], name="ignore"))
+
+
+def test_a_mask_that_quantizing_dropped_is_caught(exported: Exported, quantized_bundle: Bundle, tmp_path: Path):
+    before, texts = exported["even-fused"][1], tiny_split("calibration", 64, seed=3)
+    found = agreement(before, before.graph, quantized_bundle.graph, texts)
+    assert found.passed, found.detail
+    assert found.value > AGREEMENT_LIMIT
+    broken = _edited(quantized_bundle.graph, tmp_path, _ignore_mask)
+    found = agreement(before, before.graph, broken, texts)
+    assert not found.passed, found.detail
+    assert agreement(before, before.graph, before.graph, texts).value == 1.0
+
+
+def test_fewer_products_than_the_model_has_linear_layers_are_a_graph_misread(
+    exported: Exported, quantized_bundle: Bundle
+):
+    before = exported["even-fused"][1].graph
+    right = quantized(before, quantized_bundle.graph, at_least=0)
+    found = quantized(before, quantized_bundle.graph, at_least=int(right.limit) + 1)
+    assert right.passed
+    assert (found.passed, found.limit) == (False, right.limit + 1)
 
 
 def test_left_padding_alone_can_fail_parity(exported: Exported, tmp_path: Path):
@@ -201,7 +222,7 @@ def test_a_changed_weight_fails_parity(exported: Exported, tmp_path: Path):
     for change in (0.05, float("nan"), float("inf")):
         found = parity(source, _edited(made.graph, tmp_path, lambda proto, c=change: _shift(proto, c)), seed=3)
         assert not found.passed
-        assert found.value > PARITY_LIMIT
+        assert found.value is None if np.isinf(change) or np.isnan(change) else found.value > PARITY_LIMIT
 
 
 def _shift(proto: onnx.ModelProto, change: float) -> None:
@@ -215,10 +236,10 @@ def _shift(proto: onnx.ModelProto, change: float) -> None:
 
 def test_an_unquantized_product_is_caught(exported: Exported, quantized_bundle: Bundle, tmp_path: Path):
     before = exported["even-fused"][1].graph
-    found = quantized(before, quantized_bundle.graph)
+    found = quantized(before, quantized_bundle.graph, at_least=24)
     assert found.passed, found.detail
     assert found.value == found.limit > 4 * 6
-    assert not quantized(before, before).passed
+    assert not quantized(before, before, at_least=0).passed
 
     def back_to_float(proto: onnx.ModelProto) -> None:
         node = next(node for node in proto.graph.node if node.op_type == "MatMulInteger")
@@ -227,7 +248,7 @@ def test_an_unquantized_product_is_caught(exported: Exported, quantized_bundle: 
         node.input[1] = "float_weight"
         del node.input[2:]
 
-    found = quantized(before, _edited(quantized_bundle.graph, tmp_path, back_to_float))
+    found = quantized(before, _edited(quantized_bundle.graph, tmp_path, back_to_float), at_least=0)
     assert not found.passed
     assert "left in float" in found.detail
 
@@ -236,7 +257,7 @@ def test_an_unquantized_product_is_caught(exported: Exported, quantized_bundle: 
         proto.graph.initializer.append(helper.make_tensor("float_table", TensorProto.FLOAT, [1, 1], [1.0]))
         node.input[0] = "float_table"
 
-    assert not quantized(before, _edited(quantized_bundle.graph, tmp_path, float_table)).passed
+    assert not quantized(before, _edited(quantized_bundle.graph, tmp_path, float_table), at_least=0).passed
 
 
 def test_a_table_of_positions_counts_as_no_weight(exported: Exported, quantized_bundle: Bundle, tmp_path: Path):
@@ -247,7 +268,7 @@ def test_a_table_of_positions_counts_as_no_weight(exported: Exported, quantized_
     (tmp_path / "int8").mkdir()
     before = _edited(exported["even-fused"][1].graph, tmp_path, add_positions)
     after = _edited(quantized_bundle.graph, tmp_path / "int8", add_positions)
-    found = quantized(before, after)
+    found = quantized(before, after, at_least=0)
     assert found.passed, found.detail
 
 

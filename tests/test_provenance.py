@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 from tiny import example_stage, tiny_split
@@ -18,6 +19,7 @@ from compress.bundle import Bundle
 from compress.deploy import Deploy
 from compress.provenance import code_digest, environment, versions
 from compress.runner import Runner
+from compress.stage import Sight
 
 FILES = {
     "__init__.py": "",
@@ -79,7 +81,7 @@ def test_the_key_of_a_stage_counts_what_is_found_by_name(name: str, bundle: Bund
     asked: list[str] = []
     monkeypatch.setattr(runner, "code_digest", lambda module: asked.append(module) or module)
     split, deploy = tiny_split("train", 4), Deploy(threads=1)
-    sights = {"train": split, "dev": split, "calibration": split, "deploy": deploy, "reference": bundle}
+    sights = {**dict.fromkeys(get_args(Sight), split), "deploy": deploy, "reference": bundle}
     made = Runner(SimpleNamespace(deploy=deploy, seed=1), None, None, "cpu")  # type: ignore[arg-type]
     stage = example_stage(catalog.load("stages", name))
     made._key(stage, bundle, sights)

@@ -28,7 +28,7 @@ def test_the_recipe_in_the_readme_is_one():
 def test_the_criterion_in_contributing_scores_every_unit(bundle, make_context):
     [shown] = _blocks(CONTRIBUTING, "python")
     namespace: dict[str, object] = {"__name__": "bias"}
-    exec(shown, namespace)
+    exec(compile(shown, "shown", "exec", dont_inherit=True), namespace)
     groups = bundle.anatomy.groups
     scores = namespace["Bias"]().score(bundle, groups, make_context())
     assert [len(score) for score in scores] == [group.units for group in groups]
@@ -37,7 +37,7 @@ def test_the_criterion_in_contributing_scores_every_unit(bundle, make_context):
 def test_the_stage_in_the_readme_keeps_the_layers_it_names(bundle, make_context):
     [shown] = _blocks(README, "python")[-1:]
     namespace: dict[str, object] = {"__name__": "keep_layers"}
-    exec(shown, namespace)
+    exec(compile(shown, "shown", "exec", dont_inherit=True), namespace)
     stage = namespace["KeepLayers"].model_validate({"layers": [0, 2]})
     after = stage.apply(bundle, make_context())
     assert after.anatomy.layers == 2

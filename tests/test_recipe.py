@@ -200,6 +200,24 @@ def test_a_gate_on_a_metric_that_the_task_does_not_measure_by_itself_is_refused(
     read_recipe(recipe_with("measure={}", gate.replace("matthews", "f1")))
 
 
+def test_faults_between_sections_are_listed_beside_faults_in_others(recipe_with):
+    file = recipe_with(
+        "seed=x",
+        "model.source=5",
+        "gates={}",
+        "gates.min_speedup={baseline: torch-bf16, shape: 1x9, ratio: 2}",
+        "gates.max_quality_drop={metric: matthews, drop: 0.1}",
+    )
+    named = [re.sub(r"^\d+:\d+: ([^:]+):.*", r"\1", line) for line in faults(file)]
+    gates = ["min_speedup.baseline", "min_speedup.shape", "max_quality_drop.metric"]
+    assert named == ["seed", "model.source", *(f"gates.{name}" for name in gates)]
+
+
+def test_what_learns_from_the_reference_cannot_prepare_it(recipe_with):
+    [line] = faults(recipe_with("prepare=[distill]"))
+    assert "distill under `prepare`: it learns from the reference, not made yet" in line
+
+
 @pytest.mark.parametrize("text", ["5", "- a\n- b\n", "just words", "null"])
 def test_a_file_that_is_no_mapping_says_what_a_recipe_is(tmp_path, text):
     file = tmp_path / "recipe.yaml"
@@ -340,7 +358,14 @@ JSON_TYPES: dict[str, Any] = {
 
 
 def test_every_baseline_runs_on_a_runtime_that_there_is():
-    assert {baseline.runtime for baseline in BASELINES.values()} <= set(catalog.names("runtimes"))
+    """Or says why it can't be measured."""
+    measured = {baseline.runtime for baseline in BASELINES.values() if not baseline.obstacle}
+    assert measured <= set(catalog.names("runtimes"))
+    assert {name for name, baseline in BASELINES.items() if baseline.obstacle} == {
+        "onnx-fp16",
+        "openvino",
+        "openvino-int8",
+    }
 
 
 # Whatever is done to a recipe, it reads or is refused with places

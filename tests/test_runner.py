@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import ROOT, Small, copy_of, finished_run, run_small
+from small_run import ROOT, Small, command, copy_of, few_rounds, finished_run, run_small
 
 import compress
 from compress.bundle import Bundle
 from compress.data import Split, batches, encode, load_data
-from compress.errors import StoreError
+from compress.errors import CompressError, StoreError
 from compress.recipe import read_recipe
 from compress.runner import Executed, Runner
 from compress.runtime import runtime_of
-from compress.sources import Sources
+from compress.sources import Lock, Sources
 from compress.stage import Form
 from compress.store import Store, held
 from evaluation.measurement import read_run
@@ -118,7 +118,7 @@ def test_every_later_target_is_compared_with_the_reference_in_every_way(small):
 
 def test_the_checks_of_the_stages_are_gates_of_the_run(small):
     gates = {gate.name: gate for gate in read_run(small.output).gates}
-    assert set(gates) == {"fusion", "parity", "quantized_operators"}
+    assert set(gates) == {"fusion", "parity", "quantized_operators", "quantized_agreement"}
     assert all(gate.passed for gate in gates.values())
     assert gates["fusion"].target == "03-export"
 
@@ -134,7 +134,11 @@ def test_the_lineage_is_a_chain_from_the_source_to_the_result(small):
 
 
 def test_the_resolved_recipe_reads_back_as_the_recipe(small):
-    assert read_recipe(small.output / "recipe.yaml") == read_recipe(small.recipe)
+    again, wanted = read_recipe(small.output / "recipe.yaml").resolved(), read_recipe(small.recipe).resolved()
+    assert again["model"].pop("source") == "../../" + wanted["model"].pop("source")
+    tables = [values["data"]["tables"]["texts"] for values in (again, wanted)]
+    assert tables[0].pop("source") == "../../" + tables[1].pop("source")
+    assert again == wanted
     assert read_run(small.output).recipe == read_recipe(small.recipe).resolved()
 
 
@@ -233,6 +237,114 @@ def test_a_run_folder_is_one_runs_at_a_time(mine):
         run_small(mine)
 
 
+# A run folder that serves several runs
+
+
+def test_a_run_that_died_is_not_taken_for_the_one_before(mine, small, monkeypatch):
+    """Another recipe's model was written already, its run.json not yet: the first recipe has to write its own again."""
+    with monkeypatch.context() as patch:
+        patch.setattr("compress.commands.run.write_run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_small(mine, "stages.prune.round_to=4", "stages.prune.target.encoder_parameters=0.5")
+    assert not (mine.output / "run.json").exists()
+    weights = Path("model/model.safetensors")
+    assert (mine.output / weights).read_bytes() != (small.output / weights).read_bytes()
+    told = run_small(mine)
+    assert redone(told) == set()
+    assert (mine.output / weights).read_bytes() == (small.output / weights).read_bytes()
+    assert read_run(mine.output).key == read_run(small.output).key
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("lost", ["model/onnx/model_int8.onnx", "predictions/01-distill.npz"])
+def test_a_run_that_has_lost_a_file_is_measured_again(mine, lost):
+    (mine.output / lost).unlink()
+    run_small(mine)
+    assert (mine.output / lost).exists()
+
+
+def test_a_run_can_be_done_again_from_its_folder(mine):
+    recipe = mine.output / "recipe.yaml"
+    assert read_recipe(recipe).sources == [["../../source"], ["../../texts.tsv"]]
+    before = read_run(mine.output)
+    with pytest.MonkeyPatch.context() as patch:
+        few_rounds(patch)
+        answer = command(patch, "run", recipe, "-o", mine.home / "again", cache=mine.cache)
+    assert answer.code == 0, answer
+    after = read_run(mine.home / "again")
+    for target in TARGETS:
+        assert after.measured(target, "accuracy").value == before.measured(target, "accuracy").value
+    assert [step["digest_after"] for step in after.lineage] == [step["digest_after"] for step in before.lineage]
+    assert read_recipe(mine.home / "again" / "recipe.yaml").sources == [["../source"], ["../texts.tsv"]]
+
+
+def test_the_lock_file_lies_beside_the_recipe_in_the_run_folder(mine):
+    Lock().write(Lock.beside(mine.recipe))
+    (mine.output / "run.json").unlink()
+    run_small(mine)
+    assert Lock.read(mine.output / "recipe.lock") == Lock()
+
+
+def test_the_environment_says_how_many_stages_were_found_done(mine, small):
+    assert read_run(small.output).environment["stages_reused"] == 0
+    (mine.output / "run.json").unlink()
+    run_small(mine)
+    assert read_run(mine.output).environment["stages_reused"] == len(STAGES)
+
+
+def test_every_result_names_the_file_it_was_measured_from(small):
+    files = {target.name: target.file for target in read_run(small.output).targets}
+    assert files == {
+        "torch-fp32": "",
+        "01-distill": "",
+        "02-prune": "model.safetensors",
+        "03-export": "onnx/model.onnx",
+        "result": "onnx/model_int8.onnx",
+    }
+
+
+# Faults that are found before any work
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["stages.distill.student.layers=9"], "9 layers wanted of a model with 4"),
+        (["deploy.shapes=[1x8, 1x65]"], "shape 1x65"),
+        (["stages.prune.target.encoder_parameters=0.0001"], "prune"),
+        (["prepare=[]", "data.tables.texts.label.names=[positive, negative]"], "name them in the model's order"),
+    ],
+)
+def test_what_can_be_known_beforehand_is_said_before_any_stage_is_made(small, tmp_path, changes, said):
+    mine = copy_of(small, tmp_path / "mine", cache=False)
+    told: list[str] = []
+    with pytest.raises(CompressError, match=said):
+        run_small(mine, *changes, tell=lambda work, *_: told.append(work))
+    assert set(told) == {"sources"}
+    assert not list(mine.cache.rglob("record.json"))
+
+
+@pytest.mark.parametrize("changes", [[], ["prepare=[]"]])
+def test_data_without_labels_are_refused_before_any_stage_is_made(small, tmp_path, changes):
+    mine = copy_of(small, tmp_path / "mine", cache=False)
+    texts = [line.split("\t")[0] for line in mine.table.read_text(encoding="utf-8").splitlines()[1:]]
+    (mine.home / "bare.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    with pytest.raises(CompressError, match="no labels"):
+        run_small(mine, "data.tables.texts={source: bare.txt}", *changes)
+    assert not list(mine.cache.rglob("record.json"))
+
+
+def test_a_runtime_that_cannot_run_here_is_said_before_any_stage_is_made(small, tmp_path, monkeypatch):
+    mine = copy_of(small, tmp_path / "mine", cache=False)
+    monkeypatch.setattr("compress.runtimes.onnxruntime.Onnxruntime.obstacle", lambda *_: "not on this machine")
+    with pytest.raises(CompressError, match="runtime onnxruntime: not on this machine"):
+        run_small(mine)
+    assert not list(mine.cache.rglob("record.json"))
+
+
 # The runner alone, on the stages that take no time
 
 
@@ -273,6 +385,14 @@ def test_other_data_does_everything_again(execute, mine):
     lines = mine.table.read_text(encoding="utf-8").splitlines()
     mine.table.write_text("\n".join(lines[:-20]) + "\n", encoding="utf-8")
     assert names_done(execute()) == ["p1-finetune", "01-distill", "02-prune"]
+
+
+def test_transfer_texts_reach_distill_and_leave_the_teacher_alone(execute, mine):
+    (mine.home / "more.txt").write_text("w0 w5 w6\nw1 w7\nw0 w9 w4 w4\n", encoding="utf-8")
+    changes = ("data.tables.more={source: more.txt}", "data.transfer={table: more}")
+    assert names_done(execute(*changes)) == ["01-distill", "02-prune"]
+    (mine.home / "more.txt").write_text("w0 w5 w6\nw1 w7\n", encoding="utf-8")
+    assert names_done(execute(*changes)) == ["01-distill", "02-prune"]
 
 
 def test_fresh_does_everything_again_and_comes_to_the_same_models(execute):

@@ -24,6 +24,7 @@ from compress.sources import (
     Sources,
     content_digest,
     lock,
+    moved,
     parse,
 )
 
@@ -134,6 +135,19 @@ def test_a_path_is_relative_to_the_base(tmp_path):
     found = Sources(tmp_path / "cache", tmp_path).fetch("data/a.tsv")
     assert found.path == tmp_path / "data" / "a.tsv"
     assert Sources(tmp_path / "cache", Path("/elsewhere")).fetch(str(found.path)).digest == found.digest
+
+
+@pytest.mark.parametrize("source", ["model", "../model", "a/b/model.tsv"])
+def test_a_relative_path_that_is_moved_means_the_same_file_and_stays_relative(tmp_path, source):
+    old, new = tmp_path / "recipes", tmp_path / "runs" / "x"
+    there = moved(source, old, new)
+    assert not Path(there).is_absolute()
+    assert (new / there).resolve() == (old / source).resolve()
+
+
+@pytest.mark.parametrize("source", ["/somewhere/model", "~/model", "pip:package==1.0!inside", "hub:owner/name"])
+def test_what_is_not_relative_is_not_moved(tmp_path, source):
+    assert moved(source, tmp_path, tmp_path / "runs" / "x") == source
 
 
 def test_the_home_folder_is_expanded(tmp_path, monkeypatch):

@@ -162,7 +162,12 @@ SIGNED = {"columns": {"text": "text", "s": "s"}, "label": {"sign_of": "s"}}
     [
         ("a.tsv", "text\tlabel\na\tx\nb\n", {}, r"line 3 has 1 columns, wanted 2 as in line 1"),
         ("a.tsv", b"text\nfine\ncaf\xe9\n", {}, r"line 3: byte 0xe9 is not utf-8"),
-        ("a.tsv", "text\tlabl\na\tx\n", {"label": {"column": "label"}}, r"no column called label; did you mean labl\?"),
+        (
+            "a.tsv",
+            "text\tlabl\na\tx\n",
+            {"label": {"column": "label"}},
+            r"no column called label; columns: text, labl; did you mean 'labl'\?",
+        ),
         ("a.tsv", "text\ttext\na\tx\n", {}, "two columns called text"),
         ("a.tsv", "body\na\n", {}, "usual name for texts.*columns: body"),
         ("a.tsv", "a\tb\n", {**BARE, "columns": {"text": 2}}, r"text is column 2, but there are 2"),

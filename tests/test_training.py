@@ -26,7 +26,7 @@ def test_it_learns_the_toy_task(bundle: Bundle, make_context: Callable[..., Cont
         train=tiny_split("train", 512, seed=1, words=20), dev=tiny_split("dev", 64, seed=2, words=20)
     )
     settings = Training(epochs=5, learning_rate=3e-3, batch=16, schedule=Schedule(kind="linear"))
-    trained = train(bundle, _loss, settings, context)
+    trained = train(bundle, _loss, context.train, settings, context)
     assert dev_score(bundle, bundle.module, context) < 0.8
     assert dev_score(trained, trained.module, context) > 0.95
     assert not trained.module.training
@@ -48,12 +48,12 @@ def test_the_best_epoch_is_kept_and_all_are_recorded(bundle: Bundle, make_contex
         steps = iter(range(48))
         return lambda model, _batch: (1 if next(steps) < 12 else -1) * model.classifier.bias.diff(dim=0).neg().sum()
 
-    best = train(bundle, pulled(), settings, context)
+    best = train(bundle, pulled(), context.train, settings, context)
     scores = recorded["dev"]["y"]
     assert len(scores) == 6
     assert scores[-1] < max(scores), f"{scores}: this run has to end below its best, or it shows nothing"
     assert dev_score(best, best.module, context) == max(scores)
-    last = train(bundle, pulled(), settings.model_copy(update={"keep": "last"}), context)
+    last = train(bundle, pulled(), context.train, settings.model_copy(update={"keep": "last"}), context)
     assert dev_score(last, last.module, context) == scores[-1]
     assert recorded["loss"]["x"][-1] == recorded["dev"]["x"][-1] == 48
 
@@ -62,7 +62,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     bundle: Bundle, make_context: Callable[..., Context]
 ):
     settings = Training(epochs=1, batch=16)
-    first, again, other = (train(bundle, _loss, settings, make_context(seed=seed)).digest for seed in (1, 1, 2))
+    contexts = [make_context(seed=seed) for seed in (1, 1, 2)]
+    first, again, other = (train(bundle, _loss, some.train, settings, some).digest for some in contexts)
     assert first == again
     assert first != other
 
@@ -71,15 +72,17 @@ def test_a_loss_that_is_no_number_stops_the_run(bundle: Bundle, make_context: Ca
     def broken(model: torch.nn.Module, batch: TensorBatch) -> torch.Tensor:
         return _loss(model, batch) * float("nan")
 
+    context = make_context()
     with pytest.raises(ModelError, match="the loss is nan at step 1; a lower learning_rate"):
-        train(bundle, broken, Training(epochs=1), make_context())
+        train(bundle, broken, context.train, Training(epochs=1), context)
 
 
 def test_dropout_draws_nothing_from_the_callers_generator(bundle: Bundle, make_context: Callable[..., Context]):
     torch.manual_seed(7)
     wanted = torch.rand(3)
     torch.manual_seed(7)
-    train(bundle, _loss, Training(epochs=1), make_context())
+    context = make_context()
+    train(bundle, _loss, context.train, Training(epochs=1), context)
     assert torch.equal(torch.rand(3), wanted)
 
 
@@ -92,7 +95,8 @@ def test_dropout_is_on_and_biases_do_not_decay(bundle: Bundle, make_context: Cal
         return 0.0 * sum(parameter.sum() for parameter in model.parameters())
 
     settings = Training(epochs=1, weight_decay=0.5, learning_rate=1e-2)
-    trained = train(bundle, watched, settings, make_context())
+    context = make_context()
+    trained = train(bundle, watched, context.train, settings, context)
     assert modes == [True, True]
     for (name, before), after in zip(bundle.module.named_parameters(), trained.module.parameters(), strict=True):
         assert torch.equal(before, after) == (before.ndim <= 1), name

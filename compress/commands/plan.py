@@ -13,7 +13,7 @@ from compress.data import Split, load_data
 from compress.family import family_of
 from compress.folder import read_config, stock_model
 from compress.lineage import digest_of
-from compress.preflight import check
+from compress.preflight import check, check_labels
 from compress.recipe import Recipe, read_recipe, stage_name
 from compress.sources import Lock, Sources
 from compress.stage import Form
@@ -52,10 +52,11 @@ def plan(recipe_name: str, changes: Sequence[str]) -> Planned:
         planned["stages"] = [{"name": name} for name, _ in _named(recipe)]
     else:
         splits = load_data(recipe.data, sources)
+        check_labels(recipe, splits)
         planned["data"] = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
         folder = sources.fetch(recipe.model.source).path
         anatomy, longest = _source_anatomy(folder, recipe, splits.label_names)
-        check(recipe, anatomy, splits, longest=longest, device="cpu")
+        check(recipe, anatomy, longest=longest, device="cpu")
         planned |= _foretold(recipe, anatomy, splits.train)
     planned["recipe"] = recipe.resolved()
     return planned

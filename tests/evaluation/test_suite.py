@@ -35,6 +35,8 @@ class Oracle:
         return "no such machine here" if self.name == "absent" else None
 
     def open(self, bundle: Bundle, *, device: str, threads: int) -> FakeSession:
+        if self.name == "unopened":
+            raise OSError("no such library\nand a long story")
         session = FakeSession(self.name, bundle.tokenizer.convert_tokens_to_ids("w0"))
         self.opened.append(session)
         return session
@@ -49,6 +51,8 @@ class FakeSession:
 
     def outputs(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         ids = inputs["input_ids"]
+        if self.kind == "uncompiled":
+            raise RuntimeError("no header Python.h\nand a compiler's log")
         positive = (ids == self.good).any(axis=1)
         if self.kind == "worse":
             positive = positive ^ (ids.sum(axis=1) % 3 == 0)
@@ -71,11 +75,13 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "runtime_of", Oracle)
 
 
-def sitting(*kinds: str, test: Split | None = None, shapes: tuple[str, ...] = ("1x8",), **changes: Any) -> Sitting:
+def sitting(
+    *kinds: str, test: Split | None = None, shapes: tuple[str, ...] = ("1x8",), role: str = "stage", **changes: Any
+) -> Sitting:
     """Fake targets, called by their kinds and places, measured against all before them."""
     bundle = tiny_bundle()
     subjects = [
-        Subject(Target(name=f"{kind}-{place}", kind="stage", title=kind, runtime=kind, form="torch"), bundle)
+        Subject(Target(name=f"{kind}-{place}", kind=role, title=kind, runtime=kind, form="torch"), bundle)
         for place, kind in enumerate(kinds)
     ]
     conditions = Conditions(
@@ -140,6 +146,30 @@ def test_a_target_that_cannot_run_here_is_listed_with_its_reason():
     assert {(row.target, row.baseline) for row in found.comparisons} == {("worse-2", "right-0")}
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("unopened", "OSError: no such library"), ("uncompiled", "RuntimeError: no header Python.h")],
+)
+def test_a_baseline_that_fails_once_it_is_called_is_skipped_with_its_reason(kind: str, reason: str):
+    found = sitting("right", kind, "worse", role="baseline")
+    assert [(one.target, one.reason) for one in found.skipped] == [(f"{kind}-1", reason)]
+    assert [target.name for target in found.targets] == ["right-0", "worse-2"]
+    assert all(session.closed for session in Oracle.opened)
+
+
+@pytest.mark.parametrize("kind", ["unopened", "uncompiled"])
+def test_a_stage_that_fails_once_it_is_called_ends_the_run(kind: str):
+    with pytest.raises((OSError, RuntimeError), match=r"no such library|no header"):
+        sitting("right", kind)
+
+
+def test_nothing_is_called_worse_that_the_test_does_not_bear_out(monkeypatch: pytest.MonkeyPatch):
+    """The interval and the p-value come from two methods, and near the limit they may differ."""
+    for p_value, verdict in ((0.04, "worse"), (0.05, "tie")):
+        monkeypatch.setattr(suite.statistics, "mcnemar", lambda *_, p_value=p_value: p_value)
+        assert comparison(sitting("right", "worse"), "quality_drop", metric="accuracy").verdict == verdict
+
+
 def test_predictions_stand_in_the_order_of_the_split():
     test = tiny_split("test", COUNT, seed=5)
     assert len({len(text.split()) for text in test.texts}) > 3  # batched by length, so not in the order of the split
@@ -163,7 +193,7 @@ def test_a_split_without_labels_is_refused_before_anything_is_opened():
 
 
 def test_a_shape_that_a_target_cannot_read_is_refused_before_anything_is_opened():
-    with pytest.raises(DataError, match=r"shape 1x65: right-0 reads 64 tokens at most"):
+    with pytest.raises(DataError, match=r"shape 1x65: the model reads 64 tokens at most"):
         sitting("right", shapes=("1x8", "1x65"))
     assert Oracle.opened == []
 

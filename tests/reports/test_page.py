@@ -214,7 +214,7 @@ def test_every_split_is_a_row_of_the_data_card(page):
 def test_the_lineage_shows_what_each_stage_left(page):
     for step in sample_run().lineage:
         shown = step["digest_after"].removeprefix("sha256:")[:12]
-        assert any(row[0] == step["stage"] and row[-1] == shown for row in page.rows if row)
+        assert any(row[0] == step["stage"] and shown in row for row in page.rows if row)
 
 
 def test_a_commit_is_named_only_where_it_is_known():

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tiny import logits_of, mixed_inputs, tiny_bundle
+from tiny import logits_of, mixed_inputs, tiny_bundle, tiny_split
 
 from compress.bundle import Bundle
+from compress.data import Split
 from compress.errors import DataError, ModelError
 from compress.feed import TensorBatch
 from compress.stage import Context
@@ -89,6 +91,30 @@ def test_nothing_to_learn_from_is_an_error(bundle: Bundle, make_context: Callabl
     with pytest.raises(DataError, match=r"losses\.labels needs labels"):
         stage = Distill(losses=Losses(labels=LabelsLoss()))
         stage.apply(bundle, make_context(reference=bundle, train=unlabelled))
+
+
+def test_transfer_texts_are_learnt_from_besides_the_training_split(
+    bundle: Bundle, make_context: Callable[..., Context]
+):
+    """Texts of transfer count like texts of train: where they come from changes nothing but the labels."""
+    whole, teacher = tiny_split("train", 64, seed=1), tiny_bundle(seed=9)
+    first, rest = (Split(part.name, part.texts) for part in (whole.rows(np.arange(40)), whole.rows(np.arange(40, 64))))
+    stage = Distill(epochs=1, keep="last")
+    recorded: dict = {}
+    shared = stage.apply(
+        bundle, make_context(reference=teacher, train=first, transfer=rest, record=recorded.__setitem__)
+    )
+    joined = stage.apply(bundle, make_context(reference=teacher, train=Split(whole.name, whole.texts)))
+    alone = stage.apply(bundle, make_context(reference=teacher, train=first))
+    assert shared.digest == joined.digest != alone.digest
+    assert recorded["loss"]["x"][-1] == -(-64 // stage.batch)
+
+
+def test_a_loss_on_labels_needs_them_in_transfer_too(bundle: Bundle, make_context: Callable[..., Context]):
+    stage = Distill(losses=Losses(labels=LabelsLoss()))
+    bare = Split("transfer", ("w0 w5",))
+    with pytest.raises(DataError, match=r"losses\.labels needs labels; the training or the transfer split has none"):
+        stage.apply(bundle, make_context(reference=bundle, transfer=bare))
 
 
 def test_without_a_student_the_incoming_model_is_taught(bundle: Bundle, make_context: Callable[..., Context]):
