@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 from compress.anatomy import Anatomy, anatomy_of
 from compress.family import Family, family_of
 from compress.lineage import Lineage, digest_of, file_digest
-from compress.stage import Form
 from compress.task import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Form(StrEnum):
+    """What a bundle's model is: torch modules, or an ONNX graph."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ chosen settings keep their place: the recipe reader turns it into line and colum
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, GetJsonSchemaHandler, PlainSerializer, PlainValidator, ValidationError
+from pydantic import GetJsonSchemaHandler, PlainSerializer, PlainValidator, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from compress import catalog
-from compress.stage import Criterion, Settings, Stage, restated
+from compress.settings import Settings, restated
+from compress.stage import Criterion, Stage
 
 
 def choose(kind: str, name: Any, body: Any, *, at: str | None) -> Any:
@@ -30,18 +31,6 @@ def choose(kind: str, name: Any, body: Any, *, at: str | None) -> Any:
         return catalog.load(kind, name).model_validate({} if body is None else body)
     except ValidationError as fault:
         raise restated(fault, under=(at,) if at else ()) from None
-
-
-def one_of(what: str, names: Iterable[str]) -> AfterValidator:
-    """A validator for a plain name that has to be one of `names`; it suggests."""
-
-    def check(value: str) -> str:
-        known = tuple(names)
-        if value not in known:
-            raise ValueError(f"no {what} {value!r}; known: {', '.join(known)}{catalog.closest(value, known)}")
-        return value
-
-    return AfterValidator(check)
 
 
 class _CriterionField:

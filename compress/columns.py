@@ -19,8 +19,8 @@ from pydantic_core import PydanticCustomError
 
 from compress.catalog import closest
 from compress.errors import DataError, SourceError
+from compress.settings import Settings
 from compress.sources import HubSource, Sources, hub_fault, parse
-from compress.stage import Settings
 
 Kind = Literal["tsv", "csv", "jsonl", "parquet", "text", "hub"]
 

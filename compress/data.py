@@ -18,8 +18,8 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from compress.errors import DataError
+from compress.settings import Settings
 from compress.sources import Sources
-from compress.stage import Settings
 from compress.tables import Table, TableSettings, read_table, rows_digest
 
 if TYPE_CHECKING:

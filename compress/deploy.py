@@ -12,9 +12,8 @@ from pydantic import Field, GetCoreSchemaHandler, field_validator
 from pydantic_core import CoreSchema, core_schema
 
 from compress import catalog
-from compress.choices import one_of
 from compress.errors import DataError
-from compress.stage import Settings
+from compress.settings import Settings, one_of
 
 _SHAPE = r"^[1-9][0-9]*x[1-9][0-9]*$"
 

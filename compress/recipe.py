@@ -13,14 +13,15 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from compress import catalog
 from compress.baselines import BASELINES
-from compress.choices import StageChoice, name_of, one_of
+from compress.bundle import Form
+from compress.choices import StageChoice, name_of
 from compress.data import DataSettings
 from compress.deploy import Deploy, Shape
 from compress.errors import RecipeError
 from compress.places import Document, Key, Place, read_value, read_yaml
 from compress.runtime import runtime_of
+from compress.settings import Settings, one_of
 from compress.sources import SourceField
-from compress.stage import Form, Settings
 from compress.task import task_of
 
 TaskName = Annotated[str, one_of("task", catalog.names("tasks"))]

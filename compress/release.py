@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.folder import save
-from compress.stage import Form
 
 
 def write_model(bundles: Sequence[Bundle], folder: Path, card: str) -> None:

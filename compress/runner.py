@@ -19,8 +19,9 @@ from compress.lineage import Lineage, Step, digest_of
 from compress.preflight import check, check_labels
 from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
+from compress.settings import Settings
 from compress.sources import Found, Sources
-from compress.stage import Context, Settings, Stage
+from compress.stage import Context, Stage
 from compress.store import Store
 from compress.task import task_of
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from compress import catalog
+from compress.bundle import Form
 from compress.errors import ModelError
-from compress.stage import Form
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from compress.stage import Settings
+from compress.settings import Settings
 
 
 class Schedule(Settings):

@@ -1,17 +1,11 @@
-"""The protocols that stages and criteria obey, the settings they are made of, and the context they work in."""
+"""The protocols that stages and criteria obey, and the context they work in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
-
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
-
-from compress.catalog import closest
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -19,34 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compress.anatomy import Anatomy, Group
-    from compress.bundle import Bundle
+    from compress.bundle import Bundle, Form
     from compress.data import Split
     from compress.deploy import Deploy
 
 
-class Form(StrEnum):
-    """What a bundle's model is: torch modules, or an ONNX graph."""
-
-    TORCH = "torch"
-    ONNX = "onnx"
-
-
 Sight = Literal["train", "dev", "calibration", "transfer", "deploy", "reference"]
-
-
-class Settings(BaseModel):
-    """Base of everything that a recipe configures: frozen, and unknown keys are refused, with a suggestion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _suggest_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(value)
-        except ValidationError as fault:
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            raise restated(fault, known=known) from None
 
 
 def _ignore(*_told: object, **_more: object) -> None:
@@ -101,17 +73,3 @@ class Criterion(Protocol):
     """What a unit is worth: one score per unit of each group, higher = keep."""
 
     def score(self, bundle: Bundle, groups: Sequence[Group], context: Context) -> list[Float[Tensor, "unit"]]: ...
-
-
-def restated(fault: ValidationError, *, known: Sequence[str] = (), under: tuple[str, ...] = ()) -> ValidationError:
-    """The same faults, those of unknown keys with the `known` ones named, all of them `under` some outer key."""
-    details: list[InitErrorDetails] = []
-    for error in fault.errors(include_url=False):
-        text = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden" and len(error["loc"]) == 1 and known:
-            text = f"unknown key; known: {', '.join(known)}{closest(str(error['loc'][0]), known)}"
-        # Another type, so that an outer level, with other keys, does not restate it again.
-        kind = "unknown_key" if error["type"] == "extra_forbidden" else error["type"]
-        restating = PydanticCustomError(kind, "{text}", {"text": text})
-        details.append(InitErrorDetails(type=restating, loc=(*under, *error["loc"]), input=error["input"]))
-    return ValidationError.from_exception_data(fault.title, details)

@@ -19,8 +19,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from compress.catalog import closest
 from compress.columns import Column, Columns, FormatSettings, read_columns, shown
 from compress.errors import DataError
+from compress.settings import Settings
 from compress.sources import SourceField, Sources
-from compress.stage import Settings
 
 
 def _distinct(value: Any) -> Any:

@@ -12,7 +12,8 @@ from pydantic import Field
 from compress.errors import ModelError
 from compress.feed import TensorBatch, feed
 from compress.schedules import Schedule
-from compress.stage import Context, Settings
+from compress.settings import Settings
+from compress.stage import Context
 
 if TYPE_CHECKING:
     import torch

@@ -17,11 +17,10 @@ from safetensors.torch import load_file, save_file
 from tiny import LABELS, logits_of, mixed_inputs, tiny_bundle
 
 import compress
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.errors import ModelError
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step
-from compress.stage import Form
 
 
 @pytest.fixture

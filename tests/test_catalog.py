@@ -23,7 +23,7 @@ TOY = '''
 
 import torch
 
-from compress.stage import Settings
+from compress.settings import Settings
 
 
 class Helper:

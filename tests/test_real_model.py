@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from small_run import ROOT, write_recipe
 
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.data import Split, batches, encode
 from compress.recipe import read_recipe
 from compress.runner import Executed, Runner
 from compress.runtime import runtime_of
 from compress.sources import Sources
-from compress.stage import Form
 from compress.store import Store
 
 MODEL = ROOT.parent / "shared" / "models" / "sst2-minilm-l6"

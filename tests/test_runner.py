@@ -14,14 +14,13 @@ import pytest
 from small_run import ROOT, Small, command, copy_of, few_rounds, finished_run, run_small
 
 import compress
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.data import Split, batches, encode, load_data
 from compress.errors import CompressError, StoreError
 from compress.recipe import read_recipe
 from compress.runner import Executed, Runner
 from compress.runtime import runtime_of
 from compress.sources import Lock, Sources
-from compress.stage import Form
 from compress.store import Store, held
 from evaluation.measurement import read_run
 from evaluation.suite import BATCH

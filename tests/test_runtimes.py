@@ -11,11 +11,10 @@ import torch
 from tiny import logits_of
 
 from compress import catalog
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.errors import ModelError
 from compress.folder import save
 from compress.runtime import Session, runtime_of
-from compress.stage import Form
 
 RUNTIMES = catalog.names("runtimes")
 

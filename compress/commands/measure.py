@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import recipes
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.commands.device import resolved_device
 from compress.data import Split, load_data
 from compress.deploy import Deploy, Shape
@@ -21,7 +21,6 @@ from compress.provenance import environment
 from compress.recipe import read_recipe
 from compress.runtime import runtime_of
 from compress.sources import Lock, Sources
-from compress.stage import Form
 from compress.store import cache_root
 from compress.tables import TableSettings, read_table
 from evaluation.measurement import Run, Target, write_run

@@ -9,6 +9,7 @@ from typing import Any
 
 import recipes
 from compress.anatomy import Anatomy, anatomy_of
+from compress.bundle import Form
 from compress.data import Split, load_data
 from compress.family import family_of
 from compress.folder import read_config, stock_model
@@ -16,7 +17,6 @@ from compress.lineage import digest_of
 from compress.preflight import check, check_labels
 from compress.recipe import Recipe, read_recipe, stage_name
 from compress.sources import Lock, Sources
-from compress.stage import Form
 from compress.store import cache_root
 from compress.task import label_maps, task_of
 from compress.training import Training

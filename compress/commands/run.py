@@ -11,6 +11,7 @@ from pathlib import Path
 
 import recipes
 from compress import catalog
+from compress.bundle import Form
 from compress.commands.device import resolved_device
 from compress.commands.record import assembled, stage_gates
 from compress.commands.subjects import REFERENCE, baseline_subjects, step_subjects
@@ -22,7 +23,6 @@ from compress.recipe import Recipe, read_recipe, to_yaml
 from compress.release import write_model
 from compress.runner import Executed, Runner
 from compress.sources import Lock, Sources, moved
-from compress.stage import Form
 from compress.store import Store, cache_root, held
 from evaluation.gates import judge
 from evaluation.measurement import FILE_NAME, Gate, Run, read_run, write_run

@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.baselines import BASELINES
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.graph.build import build_graph
 from compress.progress import Tell
 from compress.recipe import Recipe
 from compress.runner import Executed
-from compress.stage import Form
 from evaluation.measurement import Skipped, Target
 from evaluation.suite import Subject
 

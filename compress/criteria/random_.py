@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress.stage import Context, Settings
+from compress.settings import Settings
+from compress.stage import Context
 
 if TYPE_CHECKING:
     from jaxtyping import Float

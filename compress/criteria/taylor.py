@@ -9,7 +9,8 @@ from pydantic import Field
 
 from compress.errors import DataError
 from compress.feed import feed, placed
-from compress.stage import Context, Settings
+from compress.settings import Settings
+from compress.stage import Context
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from compress.bundle import Form
 from compress.errors import ExportError
-from compress.stage import Form
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, ClassVar
 
+from compress.bundle import Form
 from compress.runtimes.torch_session import TorchSession
-from compress.stage import Form
 
 if TYPE_CHECKING:
     from compress.bundle import Bundle

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
+from compress.bundle import Form
 from compress.errors import DataError, ModelError
 from compress.feed import TensorBatch, placed
 from compress.losses import hidden_states, soft_labels
-from compress.stage import Context, Form, Settings, Sight
+from compress.settings import Settings
+from compress.stage import Context, Sight
 from compress.surgery import keep_layers
 from compress.training import Training, train
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.data import fixed_batch
 from compress.graph.build import OPSETS, AttentionForm, build_graph
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import fusion, parity
-from compress.stage import Context, Form, Settings, Sight
+from compress.settings import Settings
+from compress.stage import Context, Sight
 
 if TYPE_CHECKING:
     from compress.anatomy import Anatomy

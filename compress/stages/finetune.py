@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from compress.bundle import Form
 from compress.errors import DataError
 from compress.feed import TensorBatch
-from compress.stage import Context, Form, Sight
+from compress.stage import Context, Sight
 from compress.training import Training, train
 
 if TYPE_CHECKING:

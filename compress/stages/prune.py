@@ -9,11 +9,13 @@ from pydantic import Field, model_validator
 
 from compress.allocation import by_rank, evenly, strongest
 from compress.anatomy import Anatomy, Axis, Group
+from compress.bundle import Form
 from compress.choices import CriterionChoice
 from compress.errors import ModelError
 from compress.feed import placed
 from compress.repair import least_squares
-from compress.stage import Context, Form, Settings, Sight
+from compress.settings import Settings
+from compress.stage import Context, Sight
 from compress.surgery import keep_units
 
 if TYPE_CHECKING:

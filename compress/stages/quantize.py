@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from compress.bundle import Form
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import agreement, quantized
-from compress.stage import Context, Form, Settings, Sight
+from compress.settings import Settings
+from compress.stage import Context, Sight
 
 if TYPE_CHECKING:
     from compress.anatomy import Anatomy

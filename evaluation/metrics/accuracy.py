@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from compress.stage import Settings
+from compress.settings import Settings
 
 
 class Accuracy(Settings):

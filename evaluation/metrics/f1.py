@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from compress.errors import DataError
-from compress.stage import Settings
+from compress.settings import Settings
 
 
 class F1(Settings):

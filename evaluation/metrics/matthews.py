@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from compress.errors import DataError
-from compress.stage import Settings
+from compress.settings import Settings
 
 
 class Matthews(Settings):

@@ -10,10 +10,10 @@ import torch
 from tiny import example_stage, logits_of, mixed_inputs, tiny_bundle
 
 from compress import catalog
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.choices import name_of
 from compress.folder import load, save
-from compress.stage import Context, Form, Sight, Stage
+from compress.stage import Context, Sight, Stage
 
 STAGES = catalog.names("stages")
 

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from tiny import tiny_bundle, tiny_split
 
-from compress.bundle import Bundle
+from compress.bundle import Bundle, Form
 from compress.data import Split
 from compress.deploy import Deploy
 from compress.errors import DataError
-from compress.stage import Form
 from evaluation import suite
 from evaluation.measurement import Target
 from evaluation.suite import Conditions, Sitting, Subject, measure
