@@ -413,17 +413,10 @@ def start(home: Path, cache: Path, log: Path, *words: str) -> subprocess.Popen[s
     A shell starts what it puts in the background with interrupts ignored, and children inherit that: undone here, so
     that the tests themselves may run in the background.
     """
-    command = [sys.executable, "-m", "compress", *words]
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import compress.__main__"
+    command = [sys.executable, "-c", program, *words]
     with log.open("w", encoding="utf-8") as err:
-        return subprocess.Popen(
-            command,
-            cwd=home,
-            env=outside(cache),
-            stdout=subprocess.PIPE,
-            stderr=err,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        return subprocess.Popen(command, cwd=home, env=outside(cache), stdout=subprocess.PIPE, stderr=err, text=True)
 
 
 def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on_from_there(tmp_path):
