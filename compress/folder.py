@@ -55,7 +55,7 @@ def source_bundle(
         hint = "; a head for these labels is made by `prepare: [finetune: {...}]`" if new_head_seed is None else ""
         raise ModelError(f"{folder}: has no fitting weights for {', '.join(lost[:5])}{hint}")
     if new_head_seed is None:
-        _check_labels(config, folder, labels)
+        check_label_order(config, folder, labels)
     model.eval()
     anatomy = anatomy_of(model, family)
     return Bundle(model, plain_config(model), anatomy, read_tokenizer(folder), task, labels, lineage)
@@ -231,8 +231,12 @@ def _labels_of(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
         raise ModelError(f"{folder / 'config.json'}: id2label is not a mapping from index to name") from None
 
 
-def _check_labels(config: dict[str, Any], folder: Path, labels: tuple[str, ...]) -> None:
-    """A trained head scores its own labels in its own order; another order would turn every figure upside down."""
+def check_label_order(config: dict[str, Any], folder: Path, labels: tuple[str, ...]) -> None:
+    """A trained head scores its own labels in its own order; another order would turn every figure upside down.
+
+    Raises:
+        ModelError: the model's config names other labels than the data, or the same in another order.
+    """
     own = _labels_of(config, folder)
     if own != labels and not all(re.fullmatch(r"LABEL_\d+", name) for name in own):
         raise ModelError(

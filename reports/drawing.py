@@ -179,7 +179,7 @@ def anatomy_chart(run: Run, prefix: str) -> Chart | None:
 def training_charts(run: Run, prefix: str) -> Iterator[Block]:
     """The series that each stage recorded: one chart per stage, and its values at some of the steps."""
     series = [(name, value) for name, value in run.series.items() if _is_series(value)]
-    for stage, group in groupby(sorted(series, key=lambda each: _stage(each[0])), key=lambda each: _stage(each[0])):
+    for stage, group in groupby(series, key=lambda each: _stage(each[0])):  # recorded stage by stage, in order
         members = list(group)
         name = f"{prefix}training-{_file_name(stage)}"
         titles = ", ".join(_curve_title(each) for each, _ in members)

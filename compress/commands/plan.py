@@ -12,7 +12,7 @@ from compress.anatomy import Anatomy, anatomy_of
 from compress.bundle import Form
 from compress.data import Split, load_data
 from compress.family import family_of
-from compress.folder import read_config, stock_model
+from compress.folder import check_label_order, read_config, stock_model
 from compress.lineage import digest_of
 from compress.preflight import check, check_labels
 from compress.recipe import Recipe, read_recipe, stage_name
@@ -67,11 +67,12 @@ def to_text(planned: Planned) -> str:
     lines = [f"{planned['name']}: {len(planned['stages'])} stages; measured: {', '.join(planned['measured'])}"]
     if "data" in planned:
         lines.append("data: " + ", ".join(f"{count:,} {split}" for split, count in planned["data"].items()))
+    width = max(len(stage["name"]) for stage in planned["stages"])
     for stage in planned["stages"]:
-        lines.append(f"  {stage['name']:<14}" + _row(stage))
+        lines.append(f"  {stage['name']:<{width}}  {_row(stage)}".rstrip())
     if "memory_bytes" in planned:
         minutes, gigabytes = planned["seconds"] / 60, planned["memory_bytes"] / 1e9
-        lines.append(f"about {minutes:.0f} minutes of training and measuring here, {gigabytes:.1f} GB of memory")
+        lines.append(f"about {minutes:.1f} minutes of training and measuring here, {gigabytes:.1f} GB of memory")
     for source in planned["missing_sources"]:
         lines.append(f"not here yet, so sizes and times are unknown: {source}")
     return "\n".join(lines)
@@ -96,6 +97,8 @@ def _named(recipe: Recipe) -> list[tuple[str, Any]]:
 def _source_anatomy(folder: Path, recipe: Recipe, labels: Sequence[str]) -> tuple[Anatomy, int]:
     """The source's anatomy and longest input from its config alone, so that a plan costs no memory."""
     config = read_config(folder)
+    if not recipe.prepare:
+        check_label_order(config, folder, tuple(labels))
     family = family_of(config.get("model_type", "missing"))
     model = stock_model({**config, **label_maps(labels)}, task_of(recipe.model.task))
     return anatomy_of(model, family), int(config.get("max_position_embeddings", 10**9))
