@@ -52,7 +52,8 @@ class Bundle:
     """The architecture as the hub writes it; survives into ONNX."""
     anatomy: Anatomy
     """Units of every group; true after every cut; survives into ONNX."""
-    tokenizer: PreTrainedTokenizerBase
+    processor: PreTrainedTokenizerBase
+    """The tokenizer, or the image processor, that makes its inputs."""
     task: Task
     labels: tuple[str, ...]
     """`logits[:, i]` scores `labels[i]`."""
@@ -81,8 +82,8 @@ class Bundle:
     @property
     def max_tokens(self) -> int:
         """The longest input, in tokens, that both the positions and the tokenizer allow."""
-        positions = int(self.config.get("max_position_embeddings", self.tokenizer.model_max_length))
-        return min(positions, self.tokenizer.model_max_length)
+        positions = int(self.config.get("max_position_embeddings", self.processor.model_max_length))
+        return min(positions, self.processor.model_max_length)
 
     def with_model(self, model: PreTrainedModel) -> Bundle:
         """The same bundle around another torch model, with that model's config and anatomy."""
@@ -95,7 +96,7 @@ class Bundle:
             weights = [file_digest(file) for file in self.model.files]
         else:
             weights = [_weights_digest(self.model)]
-        tokenizer = self.tokenizer
+        tokenizer = self.processor
         reading = [tokenizer.backend_tokenizer.to_str(), tokenizer.model_max_length, tokenizer.padding_side]
         reading.append(list(tokenizer.model_input_names))
         parts = [weights, self.config, self.anatomy.as_json(), reading, self.task.name, list(self.labels)]

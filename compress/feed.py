@@ -44,7 +44,7 @@ def feed(
     """Every example of `split` once, in batches of `size`: by length without a seed, shuffled in buckets with one."""
     import torch
 
-    encoded = _encoded(split, bundle.tokenizer, bundle.max_tokens)
+    encoded = _encoded(split, bundle.processor, bundle.max_tokens)
     for batch in batches(encoded, size, shuffle_seed=seed):
         inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.inputs.items()}
         labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)

@@ -71,7 +71,7 @@ def save(bundle: Bundle, folder: Path) -> None:
             shutil.copyfile(file, folder / "onnx" / (bundle.model.file_name + suffix))
     else:
         bundle.model.save_pretrained(folder)
-    bundle.tokenizer.save_pretrained(folder)
+    bundle.processor.save_pretrained(folder)
     described = {**bundle.anatomy.as_json(), "task": bundle.task.name}
     _write_json(folder / "config.json", bundle.config)
     _write_json(folder / anatomies.FILE_NAME, described)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from compress.errors import ModelError
 from compress.feed import TensorBatch, feed
+from compress.judge import dev_score
 from compress.schedules import Schedule
 from compress.settings import Settings
 from compress.stage import Context
@@ -90,26 +91,6 @@ def train(bundle: Bundle, loss_of: LossOf, split: Split, settings: Training, con
         trained.load_state_dict(best[1])
     _record_curves(context, bundle, losses, scores)
     return bundle.with_model(trained.cpu().eval())
-
-
-def dev_score(bundle: Bundle, model: PreTrainedModel, context: Context) -> float:
-    """The task's first metric on the dev split, the model left in training mode as it was."""
-    import torch
-
-    from compress import catalog
-
-    was_training = model.training
-    model.eval()
-    truth, decisions = [], []
-    with torch.inference_mode():
-        for batch in feed(context.dev, bundle, context.device, size=64):
-            truth.append(batch.truth.cpu())
-            decisions.append(
-                torch.from_numpy(bundle.task.decide(bundle.task.scores(model(**batch.inputs)).float().cpu().numpy()))
-            )
-    model.train(was_training)
-    metric = catalog.load("metrics", bundle.task.metrics[0])()
-    return float(metric.value(torch.cat(truth).numpy(), torch.cat(decisions).numpy()))
 
 
 def _steps(

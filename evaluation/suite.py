@@ -151,7 +151,7 @@ def _tried(opening: Callable[[], Session], subject: Subject, test: Split) -> tup
     if subject.target.kind != "baseline":
         return opening(), ""
     bundle = subject.bundle
-    inputs = next(batches(encode(test.take(2), bundle.tokenizer, max_tokens=bundle.max_tokens), 2)).inputs
+    inputs = next(batches(encode(test.take(2), bundle.processor, max_tokens=bundle.max_tokens), 2)).inputs
     with ExitStack() as closing:
         try:
             session = opening()
@@ -168,7 +168,7 @@ def _tried(opening: Callable[[], Session], subject: Subject, test: Split) -> tup
 def _scores(one: _Open, test: Split) -> np.ndarray:
     """The model's scores on every example, in the order of the split."""
     bundle = one.subject.bundle
-    encoded = encode(test, bundle.tokenizer, max_tokens=bundle.max_tokens)
+    encoded = encode(test, bundle.processor, max_tokens=bundle.max_tokens)
     parts, order = [], []
     for batch in batches(encoded, BATCH):
         parts.append(one.session.outputs(batch.inputs))
@@ -195,7 +195,7 @@ def _time(
     """Time all subjects at one shape, in interleaved blocks."""
     calls = {}
     for one in opened:
-        inputs = fixed_batch(one.subject.bundle.tokenizer, conditions.test.texts, shape.batch, shape.tokens)
+        inputs = fixed_batch(one.subject.bundle.processor, conditions.test.texts, shape.batch, shape.tokens)
         calls[one.name] = one.session.bind(inputs)
     times = time_interleaved(
         calls,

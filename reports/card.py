@@ -102,7 +102,7 @@ def _torch_code() -> str:
 import compress
 
 bundle = compress.load(folder)
-bundle.model, bundle.tokenizer, bundle.labels
+bundle.model, bundle.processor, bundle.labels
 ```"""
 
 

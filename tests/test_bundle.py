@@ -48,13 +48,13 @@ def test_the_digest_is_that_of_what_the_bundle_does(bundle: Bundle):
     weight = copy.deepcopy(bundle.module)
     with torch.no_grad():
         weight.classifier.bias[0] += 1e-6
-    words = copy.deepcopy(bundle.tokenizer)
+    words = copy.deepcopy(bundle.processor)
     words.add_tokens(["new"])
     changed = {
         "weight": replace(bundle, model=weight),
         "label": replace(bundle, labels=("negative", "glad")),
         "order of labels": replace(bundle, labels=LABELS[::-1]),
-        "vocabulary": replace(bundle, tokenizer=words),
+        "vocabulary": replace(bundle, processor=words),
         "config": replace(bundle, config={**bundle.config, "hidden_act": "relu"}),
     }
     digests = {name: other.digest for name, other in changed.items()}
@@ -64,10 +64,10 @@ def test_the_digest_is_that_of_what_the_bundle_does(bundle: Bundle):
 
 @pytest.mark.parametrize("change", [{"padding_side": "left"}, {"model_max_length": 16}])
 def test_the_digest_counts_how_texts_are_cut_and_padded(bundle: Bundle, change: dict[str, Any]):
-    tokenizer = copy.deepcopy(bundle.tokenizer)
+    tokenizer = copy.deepcopy(bundle.processor)
     for name, value in change.items():
         setattr(tokenizer, name, value)
-    assert replace(bundle, tokenizer=tokenizer).digest != bundle.digest
+    assert replace(bundle, processor=tokenizer).digest != bundle.digest
 
 
 def test_lineage_is_no_part_of_the_digest(bundle: Bundle):
@@ -101,7 +101,7 @@ def test_a_saved_bundle_comes_back_with_all_that_it_was(bundle: Bundle, tmp_path
     assert again.form is Form.TORCH
     assert not again.module.training
     text = "w0 w5 unheard-of w7"
-    assert again.tokenizer(text)["input_ids"] == kept.tokenizer(text)["input_ids"]
+    assert again.processor(text)["input_ids"] == kept.processor(text)["input_ids"]
     assert again.max_tokens == kept.max_tokens == 64
 
 
@@ -303,4 +303,4 @@ def test_a_tokenizer_that_pads_and_cuts_by_itself_is_stopped(folder: Path, bundl
     text = "w1 w2 w3 w4 w5"
     again = load(folder)
     assert again.digest == bundle.digest  # asked first: a call sets the tokenizer's truncation anew
-    assert again.tokenizer(text)["input_ids"] == bundle.tokenizer(text)["input_ids"]
+    assert again.processor(text)["input_ids"] == bundle.processor(text)["input_ids"]

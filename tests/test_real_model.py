@@ -56,7 +56,7 @@ def decisions(bundle: Bundle, split: Split) -> np.ndarray:
     runtime = runtime_of("torch-fp32" if bundle.form is Form.TORCH else "onnxruntime")
     session = runtime.open(bundle, device="cpu", threads=1)
     decided = np.zeros(len(split), dtype=np.int64)
-    for batch in batches(encode(split, bundle.tokenizer, max_tokens=bundle.max_tokens), 32):
+    for batch in batches(encode(split, bundle.processor, max_tokens=bundle.max_tokens), 32):
         decided[batch.index] = bundle.task.decide(session.outputs(batch.inputs))
     return decided
 

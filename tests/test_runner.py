@@ -53,7 +53,7 @@ def scores_of(bundle: Bundle, split: Split) -> np.ndarray:
     runtime = runtime_of("torch-fp32" if bundle.form is Form.TORCH else "onnxruntime")
     session = runtime.open(bundle, device="cpu", threads=1)
     scores = np.zeros((len(split), 2), dtype=np.float32)
-    for batch in batches(encode(split, bundle.tokenizer, max_tokens=bundle.max_tokens), BATCH):
+    for batch in batches(encode(split, bundle.processor, max_tokens=bundle.max_tokens), BATCH):
         scores[batch.index] = session.outputs(batch.inputs)
     return scores
 

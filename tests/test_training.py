@@ -12,9 +12,10 @@ from tiny import tiny_split
 from compress.bundle import Bundle
 from compress.errors import ModelError
 from compress.feed import TensorBatch
+from compress.judge import dev_score
 from compress.schedules import Schedule
 from compress.stage import Context
-from compress.training import LossOf, Training, dev_score, train
+from compress.training import LossOf, Training, train
 
 
 def _loss(model: torch.nn.Module, batch: TensorBatch) -> torch.Tensor:

@@ -112,7 +112,7 @@ def mixed_inputs(bundle: Bundle, *, batch: int = 4, tokens: int = 11, seed: int 
     mask[2 % batch, : tokens // 2] = 0
     mask[3 % batch, 2:5] = 0
     ids = torch.randint(len(SPECIAL), bundle.config["vocab_size"], (batch, tokens), generator=generator)
-    inputs = {name: torch.zeros_like(mask) for name in bundle.tokenizer.model_input_names}
+    inputs = {name: torch.zeros_like(mask) for name in bundle.processor.model_input_names}
     return {**inputs, "input_ids": ids * mask, "attention_mask": mask}
 
 

@@ -36,7 +36,7 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> Onnx
     import torch
 
     example = torch.ones(2, 8, dtype=torch.long)
-    inputs = {name: example.clone() for name in bundle.tokenizer.model_input_names}
+    inputs = {name: example.clone() for name in bundle.processor.model_input_names}
     axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
     model = bundle.module.eval()
     with _quiet(), _sdpa(model), torch.no_grad():

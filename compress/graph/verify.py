@@ -118,7 +118,7 @@ def agreement(bundle: Bundle, before: OnnxGraph, after: OnnxGraph, calibration: 
     without: what quantizing moved, and whether the mask still holds."""
     from compress.runtimes.onnxruntime import open_session
 
-    encoded = encode(calibration, bundle.tokenizer, max_tokens=bundle.max_tokens - _PADDING)
+    encoded = encode(calibration, bundle.processor, max_tokens=bundle.max_tokens - _PADDING)
     first, second = (open_session(graph, device="cpu", threads=None) for graph in (before, after))
     alike = 0
     for batch in batches(encoded, 32):
@@ -149,9 +149,9 @@ def probes(bundle: Bundle, *, seed: int) -> Iterator[tuple[str, Inputs]]:
 
 def _inputs(bundle: Bundle, mask: np.ndarray, generator: np.random.Generator) -> Inputs:
     tokens = generator.integers(0, bundle.config["vocab_size"], size=mask.shape, dtype=np.int64)
-    padding = bundle.tokenizer.pad_token_id or 0
+    padding = bundle.processor.pad_token_id or 0
     inputs: Inputs = {}
-    for name in bundle.tokenizer.model_input_names:
+    for name in bundle.processor.model_input_names:
         inputs[name] = np.zeros_like(mask)
     if "token_type_ids" in inputs:
         inputs["token_type_ids"] = generator.integers(0, bundle.config.get("type_vocab_size") or 1, size=mask.shape)

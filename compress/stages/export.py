@@ -64,7 +64,7 @@ class Export(Settings):
             sessions[form] = open_session(graph, device=context.device.type, threads=deploy.thread_count)
         medians: dict[AttentionForm, list[float]] = {form: [] for form in OPSETS}
         for shape in deploy.shapes:
-            inputs = fixed_batch(bundle.tokenizer, context.calibration.texts, shape.batch, shape.tokens)
+            inputs = fixed_batch(bundle.processor, context.calibration.texts, shape.batch, shape.tokens)
             calls = {str(form): session.bind(inputs) for form, session in sessions.items()}
             times = time_interleaved(calls, seed=context.seed, clock=clock_of(context.device.type))
             for form in OPSETS:

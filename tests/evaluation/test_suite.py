@@ -36,7 +36,7 @@ class Oracle:
     def open(self, bundle: Bundle, *, device: str, threads: int) -> FakeSession:
         if self.name == "unopened":
             raise OSError("no such library\nand a long story")
-        session = FakeSession(self.name, bundle.tokenizer.convert_tokens_to_ids("w0"))
+        session = FakeSession(self.name, bundle.processor.convert_tokens_to_ids("w0"))
         self.opened.append(session)
         return session
 
