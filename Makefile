@@ -6,7 +6,7 @@ VENV   := .venv$(if $(filter-out cpu,$(EXTRA)),-$(EXTRA))
 BIN    := $(VENV)/bin
 RECIPE := recipes/reviews-trio.yaml
 
-.PHONY: demo test lint bench-gpu reports clean
+.PHONY: demo test lint bench-faults bench-gpu reports clean
 
 demo: $(VENV)/demo
 	$(BIN)/compress run $(RECIPE)
@@ -18,6 +18,10 @@ lint: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Kills runs and feeds broken input to every reader: writes reports/published/faults.
+bench-faults: $(VENV)/demo
+	$(BIN)/python -m bench.faults
 
 # Rerun where a GPU is: writes reports/published/gpu there, runs/gpu-bench elsewhere. It installs nothing.
 bench-gpu:

@@ -2,4 +2,5 @@
 
 from compress.cli import main
 
-main()
+if __name__ == "__main__":  # a sweep's child processes import this file again
+    main()

@@ -1,7 +1,8 @@
 """Take one member, a file or a folder, out of a tar or zip archive, and nothing else.
 
 Archives come from elsewhere, so names are not trusted: links and devices are never followed or made, and no name may
-leave the folder that is written to. Files are copied byte by byte; modes, owners and times are left behind.
+leave the folder that is written to. Nor are sizes: a few kilobytes can stand for any number of gigabytes, so half of
+the disk's free space is all that may come out. Files are copied byte by byte; modes, owners and times are left behind.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import IO
 
 from compress.errors import SourceError
 
+PIECE_BYTES = 1 << 20
+
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
 
 
@@ -36,7 +39,8 @@ def extract(archive: Path, members: Sequence[str], into: Path, *, skip_top: bool
         skip_top: paths inside `archive` are relative to the one folder that everything lies in, as in an sdist.
 
     Raises:
-        SourceError: not an archive, a damaged one, no such member, or a member that is a link or has an unsafe name.
+        SourceError: not an archive, a damaged one, no such member, one that is a link or has an unsafe name, or more
+            than the disk has room for.
     """
     member, *inner = members
     if not inner:
@@ -57,13 +61,15 @@ class _Entry:
 def _extract_one(archive: Path, member: str, into: Path, skip_top: bool) -> Path:
     wanted = _safe_parts(member, archive)
     target = into / wanted[-1]
+    room = shutil.disk_usage(into).free // 2
     try:
         with _opened(archive) as entries:
             depth = _shared_top(entries) if skip_top else 0
             inside = ["/".join(PurePosixPath(entry.name).parts[depth:]) for entry in entries]
             for entry, name in zip(entries, inside, strict=True):
                 if PurePosixPath(name).parts[: len(wanted)] == wanted:
-                    _copy(entry, target.joinpath(*_safe_parts(name, archive)[len(wanted) :]), archive)
+                    place = target.joinpath(*_safe_parts(name, archive)[len(wanted) :])
+                    room -= _copy(entry, place, archive, room)
     except _DAMAGE as fault:
         raise SourceError(f"{archive.name}: not a whole archive ({fault}); was its download cut short?") from None
     except RuntimeError as fault:  # what zipfile raises for passwords and for compression methods that it lacks
@@ -75,15 +81,26 @@ def _extract_one(archive: Path, member: str, into: Path, skip_top: bool) -> Path
     return target
 
 
-def _copy(entry: _Entry, target: Path, archive: Path) -> None:
+def _copy(entry: _Entry, target: Path, archive: Path, room: int) -> int:
+    """Copy one file of at most `room` bytes, and give its size. What it says of its own size is not asked."""
     source = None if entry.special else entry.read()
     if source is None:
         raise SourceError(
             f"{archive.name}: {entry.name} is a link or a device, wanted a plain file; links aren't followed"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
+    copied = 0
     with source, target.open("wb") as sink:
-        shutil.copyfileobj(source, sink, length=1 << 20)
+        while piece := source.read(PIECE_BYTES):
+            copied += len(piece)
+            if copied > room:
+                sink.truncate(0)
+                raise SourceError(
+                    f"{archive.name}: {entry.name} takes more than half of the disk's free space when it is extracted; "
+                    "free some if that is its true size"
+                )
+            sink.write(piece)
+    return copied
 
 
 def _safe_parts(name: str, archive: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from compress.lineage import Lineage, digest_of, file_digest
 from compress.task import Task
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 class Form(StrEnum):
@@ -52,7 +52,7 @@ class Bundle:
     """The architecture as the hub writes it; survives into ONNX."""
     anatomy: Anatomy
     """Units of every group; true after every cut; survives into ONNX."""
-    processor: PreTrainedTokenizerBase
+    processor: Any
     """The tokenizer, or the image processor, that makes its inputs."""
     task: Task
     labels: tuple[str, ...]
@@ -81,9 +81,11 @@ class Bundle:
 
     @property
     def max_tokens(self) -> int:
-        """The longest input, in tokens, that both the positions and the tokenizer allow."""
-        positions = int(self.config.get("max_position_embeddings", self.processor.model_max_length))
-        return min(positions, self.processor.model_max_length)
+        """The longest input, in tokens, that the positions, the task and the tokenizer allow; of pictures, the only."""
+        limits = [self.family.longest(self.config), self.task.longest]
+        if self.task.modality == "text":
+            limits.append(int(self.processor.model_max_length))
+        return min(limit for limit in limits if limit is not None)
 
     def with_model(self, model: PreTrainedModel) -> Bundle:
         """The same bundle around another torch model, with that model's config and anatomy."""
@@ -96,9 +98,7 @@ class Bundle:
             weights = [file_digest(file) for file in self.model.files]
         else:
             weights = [_weights_digest(self.model)]
-        tokenizer = self.processor
-        reading = [tokenizer.backend_tokenizer.to_str(), tokenizer.model_max_length, tokenizer.padding_side]
-        reading.append(list(tokenizer.model_input_names))
+        reading = _reading(self.processor)
         parts = [weights, self.config, self.anatomy.as_json(), reading, self.task.name, list(self.labels)]
         return digest_of(parts)
 
@@ -107,7 +107,16 @@ def plain_config(model: PreTrainedModel) -> dict[str, Any]:
     """The config as JSON values, as `config.json` holds it, without the path that it was read from."""
     config = json.loads(model.config.to_json_string(use_diff=False))
     config.pop("_name_or_path", None)
+    config["architectures"] = [type(model).__name__]  # what others' loaders, and ours, know the task by
     return config
+
+
+def _reading(processor: Any) -> list[Any]:
+    """All that decides what a processor makes of its input."""
+    if not hasattr(processor, "backend_tokenizer"):
+        return [processor.to_dict()]
+    settled = [processor.backend_tokenizer.to_str(), processor.model_max_length, processor.padding_side]
+    return [*settled, list(processor.model_input_names)]
 
 
 def _weights_digest(model: PreTrainedModel) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from compress.errors import CompressError, RecipeError
+from compress.store.refusals import REFUSALS
 
 app = typer.Typer(
     help="Compress a trained Transformer by recipe, and report honestly what it cost.",
@@ -19,6 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+cache = typer.Typer(help="See what the cache holds, and make room in it.", rich_markup_mode=None)
+app.add_typer(cache, name="cache")
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path.")]
 SetOption = Annotated[
@@ -28,7 +32,6 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda; left 
 OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV)
 INTERRUPTED = 130
 NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
@@ -53,10 +56,13 @@ def run(
 @app.command()
 def plan(recipe: RecipeArgument, change: SetOption = None, as_json: JsonOption = False) -> None:
     """Show everything that `run` would do, without doing it."""
-    from compress.commands.plan import plan as command
-    from compress.commands.plan import to_text
+    from compress.outline import outlining
 
-    _answer(command(recipe, change or []), to_text, as_json)
+    with outlining() as ask:  # loads the model classes, beside all that the command itself has to load and read
+        from compress.commands.plan import plan as command
+        from compress.commands.plan import to_text
+
+        _answer(command(recipe, change or [], ask), to_text, as_json)
 
 
 @app.command()
@@ -80,6 +86,37 @@ def measure(
 
     request = Request(targets, data, latency, runtime or [], columns, _device(device) or "cpu", threads, seed)
     _answer(command(request, output), to_text, as_json)
+
+
+@app.command()
+def sweep(
+    recipe: RecipeArgument,
+    over: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATH=V1,V2,...",
+            help="A setting under `stages` and its values, a list in brackets; given again: every combination.",
+        ),
+    ],
+    engine: Annotated[str, typer.Option(help="What does the work: local.")] = "local",
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Variants made at a time; what a stage chooses by timing is then timed under load."),
+    ] = 1,
+    output: OutputOption = None,
+    change: SetOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Make and measure variants of a recipe; one report shows which are worth their cost."""
+    from compress.commands.sweep import Request
+    from compress.commands.sweep import sweep as command
+
+    swept = command(Request(recipe, over, change or [], _device(device), engine, jobs), output)
+    for name, fault in swept.faults.items():
+        print(f"compress: {name} failed: {fault}", file=sys.stderr)
+    if swept.page is not None:
+        print(f"report:   {swept.page}")
+    print(f"variants: {swept.folder / 'variants'}")
 
 
 @app.command()
@@ -125,14 +162,34 @@ def lock(recipe: RecipeArgument) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """Say what is wrong with this machine, and the command that mends it."""
-    from compress.commands.doctor import examine, to_text
+    from compress.commands.doctor import examine, to_json, to_text
 
     findings = examine()
-    print(to_text(findings))
+    _answer(to_json(findings) if as_json else findings, to_text, as_json)
     if any(finding.severity == "fault" for finding in findings):
         raise typer.Exit(2)
+
+
+@cache.command("list")
+def cache_list(as_json: JsonOption = False) -> None:
+    """List finished stages, the work of interrupted ones, and fetched sources: size, age, last use."""
+    from compress.commands.cache import listing, to_text
+
+    _answer(listing(), to_text, as_json)
+
+
+@cache.command("clear")
+def cache_clear(
+    older_than: Annotated[str | None, typer.Option(metavar="AGE", help="Only what was not used for 12h, 30d.")] = None,
+    keep: Annotated[str | None, typer.Option(metavar="SIZE", help="Only until 5GB are left, oldest use first.")] = None,
+    sources: Annotated[bool, typer.Option("--sources", help="Fetched models and tables as well.")] = False,
+) -> None:
+    """Remove all stored stages that no run is using, or those that the options name."""
+    from compress.commands.cache import clear, cleared_text
+
+    print(cleared_text(clear(older_than, keep, with_sources=sources)))
 
 
 def main() -> NoReturn:
@@ -166,7 +223,7 @@ def _machine_fault(fault: OSError) -> int:
         return 0
     if fault.errno in NO_FOLDER:
         return _say(f"{fault.filename}: {fault.strerror}; a file is in the way, choose another folder", 2)
-    if fault.errno not in NO_ROOM:
+    if fault.errno not in REFUSALS:
         raise fault
     return _say(f"{fault.filename or 'the disk'}: {fault.strerror}; free space or choose another folder", 2)
 
@@ -180,7 +237,9 @@ def _worded(fault: CompressError) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"compress: {message}", file=sys.stderr)
+    from compress.security import printable
+
+    print(f"compress: {printable(message)}", file=sys.stderr)
     return code
 
 
@@ -199,7 +258,9 @@ def _device(name: str | None) -> str | None:
 
 
 def _quiet_libraries() -> None:
-    """Keep libraries' chatter off the terminal. Set before they are imported, as they read it then."""
+    """Keep libraries' chatter off the terminal, and onnxruntime's telemetry off the disk: it writes an identifier of
+    the device into the user's home. Set before they are imported, as they read it then."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,14 +1,13 @@
-"""Splits and batches: which texts are trained on, chosen by and tested on, and how they reach a model.
+"""Splits: which examples are trained on, chosen by and tested on.
 
 Splits that share a table are disjoint by a hash of the text, so a text keeps its place when rows come or go. Splits
-from different tables lose what a split that judges them holds too. Texts are tokenized once and batched by length.
+from different tables lose what a split that judges them holds too.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,16 +19,16 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from compress.errors import DataError
 from compress.settings import Settings
 from compress.sources import Sources
-from compress.tables import Table, TableSettings, read_table, rows_digest
+from compress.tables.data_card import split_card, table_card
+from compress.tables.table import Table, TableSettings, read_table, rows_digest
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from pathlib import Path
+
+    from compress.task import Modality, Target
 
 SPLITS = ("train", "dev", "test", "transfer")
 """In the order in which they take their shares of a table."""
-
-WINDOW_BATCHES = 50
-"""Shuffled batches are sorted by length within this many: wide enough to save padding, narrow enough to stay random."""
 
 
 class SplitSettings(Settings):
@@ -83,13 +82,15 @@ def _fault(key: str, text: str, value: Any) -> ValidationError:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Texts that serve one purpose.
+    """Examples that serve one purpose.
 
     Attributes:
-        texts: one text an example.
+        texts: one text an example; of a picture, the digest of its content.
         pairs: the second texts, where there are two.
-        labels: int64 (examples,), indices into `label_names`; None where there are no labels. Read-only.
+        labels: one entry an example, what a task's `target` says (see `tables/labels.py`); None where there are none.
+            Read-only.
         label_names: class names, in order of index.
+        pictures: where each picture's bytes are, where the examples are pictures.
     """
 
     name: str
@@ -97,10 +98,11 @@ class Split:
     pairs: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] = ()
+    pictures: tuple[Path | bytes, ...] | None = None
 
     def __post_init__(self) -> None:
-        assert self.pairs is None or len(self.pairs) == len(self.texts)
-        assert self.labels is None or self.labels.shape == (len(self.texts),)
+        for column in (self.pairs, self.labels, self.pictures):
+            assert column is None or len(column) == len(self.texts)
         if self.labels is not None:
             labels = self.labels.view()
             labels.flags.writeable = False
@@ -132,15 +134,20 @@ class Split:
             texts=tuple(self.texts[row] for row in chosen),
             pairs=None if self.pairs is None else tuple(self.pairs[row] for row in chosen),
             labels=None if self.labels is None else self.labels[index],
+            pictures=None if self.pictures is None else tuple(self.pictures[row] for row in chosen),
         )
 
     def plus(self, other: Split) -> Split:
         """The examples of both; labels only where both have them. Either both have second texts, or neither."""
         assert (self.pairs is None) == (other.pairs is None)
-        pairs = None if self.pairs is None or other.pairs is None else (*self.pairs, *other.pairs)
-        labels = None if self.labels is None or other.labels is None else np.append(self.labels, other.labels)
+        assert (self.pictures is None) == (other.pictures is None)
         return replace(
-            self, name=f"{self.name}+{other.name}", texts=(*self.texts, *other.texts), pairs=pairs, labels=labels
+            self,
+            name=f"{self.name}+{other.name}",
+            texts=(*self.texts, *other.texts),
+            pairs=None if self.pairs is None else (*self.pairs, *(other.pairs or ())),
+            labels=None if self.labels is None or other.labels is None else _appended(self.labels, other.labels),
+            pictures=None if self.pictures is None else (*self.pictures, *(other.pictures or ())),
         )
 
 
@@ -157,10 +164,30 @@ class Splits:
     card: dict[str, Any]
 
 
-def load_data(settings: DataSettings, sources: Sources) -> Splits:
+def _appended(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One array after the other; where rows differ in length (words, answers), the shorter are padded as they are."""
+    if first.ndim == 1 or first.shape[1:] == second.shape[1:]:
+        return np.concatenate([first, second])
+    width = max(first.shape[1], second.shape[1])
+    padding = -100 if first.ndim == 2 else -1
+    return np.concatenate([_widened(array, width, padding) for array in (first, second)])
+
+
+def _widened(array: np.ndarray, width: int, padding: int) -> np.ndarray:
+    margins = [(0, 0), (0, width - array.shape[1]), *((0, 0) for _ in array.shape[2:])]
+    return np.pad(array, margins, constant_values=padding)
+
+
+def load_data(
+    settings: DataSettings, sources: Sources, *, target: Target | None = "class", modality: Modality = "text"
+) -> Splits:
     """Read the tables that splits name, and split them.
 
     The table that is trained on settles the class names and their order; no other may have a class that it lacks.
+
+    Args:
+        target: what the task's labels are.
+        modality: whether the examples are texts or pictures.
 
     Raises:
         SourceError: a table can't be had.
@@ -172,7 +199,9 @@ def load_data(settings: DataSettings, sources: Sources) -> Splits:
     label_names: tuple[str, ...] | None = None
     for split in wanted.values():
         if split.table not in tables:
-            tables[split.table] = read_table(settings.tables[split.table], sources, label_names=label_names)
+            tables[split.table] = read_table(
+                settings.tables[split.table], sources, target=target, modality=modality, label_names=label_names
+            )
             label_names = label_names or tables[split.table].label_names or None
     splits = _shared_out(wanted, tables)
     overlaps = _drop_overlaps(splits)
@@ -181,8 +210,8 @@ def load_data(settings: DataSettings, sources: Sources) -> Splits:
     calibration = splits[settings.calibration.from_].take(settings.calibration.examples)
     splits["calibration"] = replace(calibration, name="calibration")
     card = {
-        "tables": {name: _table_card(table) for name, table in tables.items()},
-        "splits": {name: _split_card(split, overlaps.get(name, {})) for name, split in splits.items()},
+        "tables": {name: table_card(table) for name, table in tables.items()},
+        "splits": {name: split_card(split, overlaps.get(name, {}), target) for name, split in splits.items()},
     }
     return Splits(
         train=splits["train"],
@@ -193,6 +222,13 @@ def load_data(settings: DataSettings, sources: Sources) -> Splits:
         label_names=label_names or (),
         card=card,
     )
+
+
+def whole_split(name: str, table: Table) -> Split:
+    """All of a table as one split."""
+    pairs = None if table.pairs is None else tuple(table.pairs)
+    pictures = None if table.pictures is None else tuple(table.pictures)
+    return Split(name, tuple(table.texts), pairs, table.labels, table.label_names, pictures)
 
 
 def text_places(texts: Sequence[str], pairs: Sequence[str] | None, *, salt: str = "") -> np.ndarray:
@@ -221,8 +257,7 @@ def _shared_out(wanted: Mapping[str, SplitSettings], tables: Mapping[str, Table]
         end = 1.0 if abs(end - 1) < 1e-9 else end  # 0.8 + 0.1 + 0.1 falls just short of 1, and must lose no row
         taken[split.table] = end
         chosen = np.flatnonzero((places[split.table] >= start) & (places[split.table] < end))
-        pairs = None if table.pairs is None else tuple(table.pairs)
-        splits[name] = Split(name, tuple(table.texts), pairs, table.labels, table.label_names).rows(chosen)
+        splits[name] = whole_split(name, table).rows(chosen)
     return splits
 
 
@@ -251,157 +286,3 @@ def _check(name: str, split: Split, settings: SplitSettings, train: Split) -> No
     if (split.pairs is None) != (train.pairs is None):
         lacking, having = ("train", f"data.{name}") if train.pairs is None else (f"data.{name}", "train")
         raise DataError(f"{lacking}: its table has no second texts, but {having} has; give all tables the same columns")
-
-
-def _table_card(table: Table) -> dict[str, Any]:
-    return {"rows": len(table), "dropped": table.dropped, "source": table.source, "digest": table.digest}
-
-
-def _split_card(split: Split, dropped: Mapping[str, int]) -> dict[str, Any]:
-    card: dict[str, Any] = {"rows": len(split), "dropped": dict(dropped), "digest": split.digest}
-    if split.labels is not None:
-        counts = np.bincount(split.labels, minlength=len(split.label_names)).tolist()
-        card["labels"] = dict(zip(split.label_names, counts, strict=True))
-    return card
-
-
-# Batches
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """A split, tokenized and not yet padded.
-
-    Attributes:
-        inputs: input name -> one int32 array (tokens,) an example. The attention mask follows from `lengths`.
-        lengths: int64 (examples,), in tokens.
-        labels: int64 (examples,), or None.
-        padding: input name -> the value that fills it up.
-        pad_left: whether padding stands before the text, as decoders want it.
-    """
-
-    inputs: dict[str, list[np.ndarray]]
-    lengths: np.ndarray
-    labels: np.ndarray | None
-    padding: dict[str, int]
-    pad_left: bool
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Examples padded to the longest of them.
-
-    Attributes:
-        inputs: input name -> int64 (batch, tokens); `attention_mask` is 1 where a token is no padding.
-        labels: int64 (batch,), or None.
-        index: int64 (batch,), where each example stands in the split.
-    """
-
-    inputs: dict[str, np.ndarray]
-    labels: np.ndarray | None
-    index: np.ndarray
-
-
-def encode(split: Split, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> Encoded:
-    """Tokenize a split; what is longer than `max_tokens`, special tokens included, is cut."""
-    tokenizer = copy.deepcopy(tokenizer)  # truncating changes a fast tokenizer, and would end up in its saved file
-    inputs: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(split), 8192):  # tokenizers hold far more for a text than its ids
-        part = slice(start, start + 8192)
-        encoded = tokenizer(
-            list(split.texts[part]),
-            None if split.pairs is None else list(split.pairs[part]),
-            truncation=True,
-            max_length=max_tokens,
-            padding=False,
-            return_attention_mask=False,
-        )
-        for name, rows in encoded.items():
-            inputs.setdefault(name, []).extend(np.array(row, dtype=np.int32) for row in rows)
-    lengths = np.array([len(row) for row in inputs["input_ids"]], dtype=np.int64)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    padding = {"input_ids": pad_id or 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
-    return Encoded(inputs, lengths, split.labels, padding, tokenizer.padding_side == "left")
-
-
-def batches(encoded: Encoded, size: int, *, shuffle_seed: int | None = None) -> Iterator[Batch]:
-    """Every example once, in batches of `size` whose lengths are close, so that little goes into padding.
-
-    Args:
-        encoded: what to batch.
-        size: examples a batch; one batch may be smaller.
-        shuffle_seed: None: in order of length. Else in random order: shuffled, sorted by length within windows of
-            `WINDOW_BATCHES` batches, and the batches shuffled again. The same seed gives the same batches.
-    """
-    count = len(encoded)
-    if shuffle_seed is None:
-        yield from (_padded(encoded, index) for index in _chunks(np.argsort(encoded.lengths, kind="stable"), size))
-        return
-    random = np.random.default_rng(shuffle_seed)
-    windows = _chunks(random.permutation(count), size * WINDOW_BATCHES)
-    ordered = [window[np.argsort(encoded.lengths[window], kind="stable")] for window in windows]
-    chunks = [chunk for window in ordered for chunk in _chunks(window, size)]
-    yield from (_padded(encoded, chunks[place]) for place in random.permutation(len(chunks)))
-
-
-def _chunks(index: np.ndarray, size: int) -> list[np.ndarray]:
-    return [index[start : start + size] for start in range(0, len(index), size)]
-
-
-def _padded(encoded: Encoded, index: np.ndarray) -> Batch:
-    lengths = encoded.lengths[index][:, None]
-    width = max(int(lengths.max()), 1)
-    places = np.arange(width)
-    real = places >= width - lengths if encoded.pad_left else places < lengths
-    inputs = {}
-    for name, rows in encoded.inputs.items():
-        filled = np.full(real.shape, encoded.padding.get(name, 0), dtype=np.int64)
-        filled[real] = np.concatenate([rows[row] for row in index.tolist()])
-        inputs[name] = filled
-    inputs["attention_mask"] = real.astype(np.int64)
-    return Batch(inputs, None if encoded.labels is None else encoded.labels[index], index)
-
-
-def fixed_batch(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch: int, tokens: int
-) -> dict[str, np.ndarray]:
-    """A batch for timing: input name -> int64 (batch, tokens), with no padding in it.
-
-    Texts are laid end to end, and from the start again where they are too short, and cut into rows; each row has the
-    special tokens that the tokenizer puts around one text.
-
-    Raises:
-        DataError: `tokens` has no room for text, or the texts hold no token.
-    """
-    tokenizer = copy.deepcopy(tokenizer)  # a call may change how a fast tokenizer truncates
-    before, after = _special_tokens(tokenizer, texts)
-    room = tokens - len(before) - len(after)
-    if room < 1:
-        wanted = len(before) + len(after) + 1
-        raise DataError(f"shape {batch}x{tokens}: no room for text, wanted {wanted} tokens or more with this tokenizer")
-    stream: list[int] = []
-    for start in range(0, len(texts), 256):
-        if len(stream) >= batch * room:
-            break
-        encoded = tokenizer(list(texts[start : start + 256]), add_special_tokens=False, verbose=False)
-        stream.extend(token for row in encoded["input_ids"] for token in row)
-    if not stream:
-        raise DataError(f"shape {batch}x{tokens}: the {len(texts)} texts hold no token to fill it with")
-    body = np.resize(np.array(stream, dtype=np.int64), (batch, room))
-    rows = [[*before, *row, *after] for row in body.tolist()]
-    ids = np.array(rows, dtype=np.int64)
-    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-    if "token_type_ids" in tokenizer.model_input_names:
-        inputs["token_type_ids"] = np.zeros_like(ids)
-    return inputs
-
-
-def _special_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The token ids that the tokenizer puts before and after a text."""
-    bare = tokenizer(texts[0] if texts else "a", add_special_tokens=False, verbose=False)["input_ids"]
-    full = tokenizer(texts[0] if texts else "a", verbose=False)["input_ids"]
-    start = next(place for place in range(len(full) + 1) if full[place : place + len(bare)] == bare)
-    return full[:start], full[start + len(bare) :]

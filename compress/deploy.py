@@ -84,7 +84,7 @@ class Deploy(Settings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="auto: a GPU when there is one, else the CPU")
     threads: int | None = Field(
-        None, ge=1, description="CPU threads; left out: the physical cores this process may use"
+        None, ge=1, le=1024, description="CPU threads; left out: the physical cores this process may use"
     )
     precision: Literal["fp32", "fp16", "bf16", "int8", "int4"] = Field("fp32", description="of the weights")
     shapes: tuple[Shape, ...] = Field(
@@ -110,13 +110,20 @@ class Deploy(Settings):
         return self.threads if self.threads is not None else visible_cores()
 
 
-def check_shapes(shapes: Sequence[Shape], longest: int) -> None:
+def check_shapes(shapes: Sequence[Shape], longest: int, *, only: bool = False) -> None:
     """See that a model that reads `longest` tokens can be timed at every shape.
 
+    Args:
+        only: the model reads inputs of just that length, as those of pictures do.
+
     Raises:
-        DataError: a shape is longer.
+        DataError: a shape is longer, or of another length where there is but one.
     """
     for shape in shapes:
+        if only and shape.tokens != longest:
+            raise DataError(
+                f"shape {shape}: a picture is {longest} tokens to this model; ask for {shape.batch}x{longest}"
+            )
         if shape.tokens > longest:
             raise DataError(f"shape {shape}: the model reads {longest} tokens at most; ask for a shorter one")
 

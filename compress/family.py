@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from compress import catalog
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool
+    from torch import Tensor
     from torch.nn import ModuleList
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -19,17 +22,28 @@ Part = Literal["embeddings", "encoder", "head"]
 
 
 class Family(Protocol):
-    """Where a family keeps its parts. Implementations have no state; counts are read from the weights."""
+    """Where a family keeps its parts. Implementations subclass it; they have no state, and read counts from weights."""
 
     name: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
     """The values of `config.model_type` that this family serves."""
+    inputs: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
+    """What the forward pass takes of that which a tokenizer or an image processor can give."""
 
     def tiny(self, labels: int) -> PretrainedConfig:
         """The config of a model small enough for a test, with the family's every peculiarity."""
 
+    def longest(self, config: Mapping[str, Any]) -> int | None:
+        """The most tokens that the positions of a `config.json` allow, special ones included; None for no limit.
+
+        For images it is the one number of tokens that the model reads.
+        """
+
     def layers(self, model: PreTrainedModel) -> ModuleList:
-        """The Transformer layers, in order; the list itself, not a copy."""
+        """The Transformer layers in the order in which they run; one that runs several times stands there as often.
+
+        Where none does it is the model's own list, not a copy.
+        """
 
     def groups(self, model: PreTrainedModel) -> Sequence[Group]:
         """Every group of units that can be cut, counted from the weights."""
@@ -43,6 +57,53 @@ class Family(Protocol):
     def fits_stock_class(self, model: PreTrainedModel) -> bool:
         """Whether transformers' own class, built from the config alone, has the shapes of this model."""
 
+    def reach(self, config: Mapping[str, Any]) -> int | None:
+        """How far to each side a token attends in the layers that attend locally, in tokens; None where none does.
+
+        A padding token that has only padding within reach has nothing to attend to: it has no right answer, and every
+        runtime has its own.
+        """
+        return None
+
+    def keep_layers(self, model: PreTrainedModel, kept: Sequence[int]) -> None:
+        """Leave only the named layers of `layers`, in the given order; `settle` is called afterwards.
+
+        Raises:
+            ModelError: the family can't run just those.
+        """
+        layers = self.layers(model)
+        chosen = [layers[index] for index in kept]
+        del layers[:]
+        layers.extend(chosen)
+
+    def after_cut(self, model: PreTrainedModel, group: Group, keep: Bool[Tensor, "unit"]) -> None:
+        """Follow a cut of a group's linear layers in whatever else knows its units; most families have no such thing.
+
+        What must be known to run the cut model belongs into a buffer, which is saved with the weights.
+        """
+        return
+
+    def restore(self, model: PreTrainedModel) -> None:
+        """Give a stock model the parts that `settle` noted in the config and that the stock class does not make."""
+        return
+
+    def sequence_macs(self, model: PreTrainedModel) -> int:
+        """Multiply-accumulates for each sequence in front of the layers that are no linear layer's: of patches."""
+        return 0
+
+    @contextmanager
+    def sdpa(self, model: PreTrainedModel) -> Iterator[None]:
+        """While it is open, attention is one call of torch's scaled_dot_product_attention for each layer that runs.
+
+        A bundle's model is not for others to change: on leaving, it is as before.
+        """
+        before = model.config._attn_implementation
+        model.set_attn_implementation("sdpa")
+        try:
+            yield
+        finally:
+            model.set_attn_implementation(before)
+
 
 def family_of(model_type: str) -> Family:
     """The family that serves `model_type`.
@@ -54,8 +115,9 @@ def family_of(model_type: str) -> Family:
     for family in families:
         if model_type in family.model_types:
             return family
-    known = ", ".join(sorted(kind for family in families for kind in family.model_types))
+    known = sorted(kind for family in families for kind in family.model_types)
     raise ModelError(
-        f"model type {model_type!r} is of no known family; known: {known}. "
-        "A family is one file in compress/families/ (see CONTRIBUTING.md, 'Add a family')"
+        f"model type {model_type!r} is of no known family; known: {', '.join(known)}"
+        f"{catalog.closest(model_type, known)}. A family is one file in compress/families/ that says where its heads, "
+        "FFN channels and layers are (see CONTRIBUTING.md, 'Add a family')"
     )

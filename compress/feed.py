@@ -6,15 +6,17 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from compress.data import Encoded, Split, batches, encode
+from compress.batching import Batch, Encoded, batches
+from compress.data import Split
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Bool, Int
+    from jaxtyping import Float, Int
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from compress.bundle import Bundle
 
@@ -23,38 +25,46 @@ if TYPE_CHECKING:
 class TensorBatch:
     """One batch on the device, ready for `model(**inputs)`."""
 
-    inputs: dict[str, Int[Tensor, "batch tokens"]]
-    labels: Int[Tensor, "batch"] | None
+    inputs: dict[str, Float[Tensor, "row ..."] | Int[Tensor, "row ..."]]
+    labels: Float[Tensor, "row ..."] | Int[Tensor, "row ..."] | None
+    source: Batch
+    """The batch that it was made of, for what a task reads back from it."""
 
     @property
-    def truth(self) -> Int[Tensor, "batch"]:
+    def truth(self) -> Tensor:
         """The labels of a batch from a labelled split."""
         assert self.labels is not None, "stages that need labels refuse a split without them"
         return self.labels
 
-    @property
-    def real(self) -> Bool[Tensor, "batch tokens"]:
-        """True where a token is no padding."""
-        return self.inputs["attention_mask"].bool()
+    def flat(self, states: Float[Tensor, "row tokens width"]) -> Float[Tensor, "token width"]:
+        """A layer's vectors, those of padding left out, one after the other."""
+        mask = self.inputs.get("attention_mask")
+        return states.flatten(0, 1) if mask is None else states[mask.bool()]
 
 
 def feed(
-    split: Split, bundle: Bundle, device: torch.device, *, size: int, seed: int | None = None
+    split: Split, bundle: Bundle, device: torch.device, *, size: int, seed: int | None = None, skip: int = 0
 ) -> Iterator[TensorBatch]:
-    """Every example of `split` once, in batches of `size`: by length without a seed, shuffled in buckets with one."""
+    """Every example of `split` once, in batches of `size`: by length without a seed, shuffled in buckets with one.
+
+    Args:
+        skip: batches at the start that are left out, as they were fed before.
+    """
     import torch
 
-    encoded = _encoded(split, bundle.processor, bundle.max_tokens)
-    for batch in batches(encoded, size, shuffle_seed=seed):
+    task: Any = bundle.task  # a protocol can't say that its values may be looked up by
+    drawn = seed if seed is not None and task.draws else 0
+    encoded = _encoded(split, task, bundle.processor, bundle.max_tokens, drawn)
+    for batch in islice(batches(encoded, size, shuffle_seed=seed), skip, None):
         inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.inputs.items()}
         labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)
-        yield TensorBatch(inputs, labels)
+        yield TensorBatch(inputs, labels, batch)
 
 
 @lru_cache(maxsize=8)
-def _encoded(split: Split, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+def _encoded(split: Split, task: Any, processor: Any, max_tokens: int, seed: int) -> Encoded:
     """Tokenized once, however many passes are made."""
-    return encode(split, tokenizer, max_tokens=max_tokens)
+    return task.encode(split, processor, max_tokens=max_tokens, seed=seed)
 
 
 def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

@@ -13,12 +13,16 @@ from compress.anatomy import Anatomy, anatomy_of
 from compress.bundle import Bundle, OnnxGraph, plain_config
 from compress.errors import ModelError
 from compress.family import family_of
+from compress.graph.inspect import read_proto
 from compress.lineage import Lineage
+from compress.processors import read_processor
+from compress.security import check_external_data, check_sizes, check_weights, json_object, refuse_code
 from compress.surgery import shape_like
-from compress.task import Task, task_of
+from compress.task import Task, task_in, task_of
+from compress.weights import read_weights, write_weights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 LINEAGE_FILE = "lineage.json"
 
@@ -39,26 +43,26 @@ def source_bundle(
     from safetensors import SafetensorError
 
     config = read_config(folder)
-    family = family_of(config.get("model_type", "missing"))
-    if not any(folder.glob("*.safetensors")):
-        others = sorted(file.name for file in folder.glob("*.bin"))
-        hint = f"; {others[0]} is a pickle, which can run code when opened: convert it first" if others else ""
-        raise ModelError(f"{folder}: no *.safetensors{hint}")
+    family = family_of(config["model_type"])
+    check_weights(folder)
+    stock_model(config, task)  # refuses what could not be built, or only with more memory than there is
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(new_head_seed or 0)
             model, missing = task.read(folder, labels)
     except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
         raise ModelError(f"{folder}: transformers can't load it: {fault}") from fault
+    model._weight_conversions = None  # how it was read is not how it is to be written: under the hub's present names
     lost = [name for name in missing if new_head_seed is None or family.part(name) != "head"]
     if lost:
         hint = "; a head for these labels is made by `prepare: [finetune: {...}]`" if new_head_seed is None else ""
         raise ModelError(f"{folder}: has no fitting weights for {', '.join(lost[:5])}{hint}")
     if new_head_seed is None:
-        check_label_order(config, folder, labels)
+        check_label_order(config, folder, task, labels)
     model.eval()
-    anatomy = anatomy_of(model, family)
-    return Bundle(model, plain_config(model), anatomy, read_tokenizer(folder), task, labels, lineage)
+    config = plain_config(model)
+    processor = read_processor(folder, family, task.modality)
+    return Bundle(model, config, anatomy_of(model, family), processor, task.fitted(config), labels, lineage)
 
 
 def save(bundle: Bundle, folder: Path) -> None:
@@ -70,8 +74,9 @@ def save(bundle: Bundle, folder: Path) -> None:
             suffix = file.name.removeprefix(bundle.model.path.name)
             shutil.copyfile(file, folder / "onnx" / (bundle.model.file_name + suffix))
     else:
-        bundle.model.save_pretrained(folder)
+        write_weights(bundle.model, folder)
     bundle.processor.save_pretrained(folder)
+    bundle.task.accompany(bundle.config, bundle.max_tokens, folder)
     described = {**bundle.anatomy.as_json(), "task": bundle.task.name}
     _write_json(folder / "config.json", bundle.config)
     _write_json(folder / anatomies.FILE_NAME, described)
@@ -94,98 +99,99 @@ def load(path: str | Path) -> Bundle:
         raise ModelError(f"{path}: neither a model folder nor an ONNX file; a folder has config.json and its weights")
     folder = path if path.is_dir() else path.parent.parent if path.parent.name == "onnx" else path.parent
     config = read_config(folder)
-    labels = _labels_of(config, folder)
-    lineage = _lineage_in(folder)
     weights = _weights_in(folder) if path.is_dir() else path
     if not (folder / anatomies.FILE_NAME).exists():
-        if weights.suffix == ".onnx":
-            task = task_of("text-classification")
-            return _around(weights, config, _stock_anatomy(config, task), read_tokenizer(folder), task, labels, lineage)
-        return source_bundle(folder, task_of("text-classification"), labels, lineage)
-    document = _read_json(folder / anatomies.FILE_NAME, "")
+        return _load_stock(folder, weights, config)
+    document = json_object(folder / anatomies.FILE_NAME)
     if document.get("format") != anatomies.FORMAT:
         raise ModelError(
             f"{folder / anatomies.FILE_NAME}: format {document.get('format')!r}, wanted {anatomies.FORMAT}"
         )
     try:
-        task = task_of(document.pop("task"))
+        task = task_of(document.pop("task")).fitted(config)
         anatomy = Anatomy.from_json(document)
-    except (KeyError, TypeError) as fault:
+        if any(type(group.units) is not int or group.units < 1 for group in anatomy.groups):
+            raise TypeError("a group's units are no count")
+    except (KeyError, TypeError, ValueError, AttributeError, ModelError) as fault:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not an anatomy ({fault}); was it edited by hand?") from None
     if weights.suffix == ".onnx":
-        return _around(weights, config, anatomy, read_tokenizer(folder), task, labels, lineage)
+        return _around(folder, weights, config, anatomy, task)
     model = _rebuild(folder, config, anatomy, task)
-    return Bundle(model, config, anatomy, read_tokenizer(folder), task, labels, lineage)
+    return _bundle(folder, model, config, anatomy, task)
+
+
+def _load_stock(folder: Path, weights: Path, config: dict[str, Any]) -> Bundle:
+    """The bundle in a folder that is not ours: its task follows from its class, its shapes from its config."""
+    task = task_in(config)
+    if weights.suffix == ".onnx":
+        return _around(folder, weights, config, _stock_anatomy(config, task), task.fitted(config))
+    return source_bundle(folder, task, labels_of(config, folder, task), _lineage_in(folder))
+
+
+def _bundle(
+    folder: Path, model: PreTrainedModel | OnnxGraph, config: dict[str, Any], anatomy: Anatomy, task: Task
+) -> Bundle:
+    family = family_of(config["model_type"])
+    processor = read_processor(folder, family, task.modality)
+    return Bundle(model, config, anatomy, processor, task, labels_of(config, folder, task), _lineage_in(folder))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of a model folder.
 
     Raises:
-        ModelError: there is none, or it is no JSON object.
+        ModelError: there is none, it is no JSON object, it names no architecture, or the folder wants code of its own
+            to be run.
     """
-    return _read_json(folder / "config.json", "a model folder has one")
+    config = json_object(folder / "config.json", "a model folder has one")
+    if not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{folder / 'config.json'}: has no model_type, which says what architecture it is")
+    refuse_code(folder)
+    return config
 
 
 def stock_model(config: dict[str, Any], task: Task) -> PreTrainedModel:
     """The model that a config describes, with no memory behind its weights: enough to read its anatomy.
 
     Raises:
-        ModelError: transformers can't build it.
+        ModelError: transformers can't build it, or its weights would be larger than this machine's memory.
     """
+    import psutil
     import torch
     from transformers import AutoConfig
 
+    check_sizes(config)
     try:
         with torch.device("meta"):
-            return task.build(AutoConfig.for_model(**config))
-    except (ValueError, TypeError, KeyError) as fault:
+            model = task.build(AutoConfig.for_model(**config))
+    except Exception as fault:  # what transformers and torch raise for a config that makes no model shares no class
+        reason = " ".join(str(fault).split("\nException raised from")[0].split())
         raise ModelError(
-            f"config.json: transformers can't build a {config.get('model_type')!r} from it: {fault}"
+            f"config.json: transformers can't build a {config.get('model_type')!r} from it: {reason}"
         ) from None
-
-
-def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a hub folder, without the padding and truncation that its file may ask for.
-
-    sentence-transformers ships `tokenizer.json` files that pad every text to 128 tokens; left on, all time and memory
-    would go into padding.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as fault:
-        raise ModelError(f"{folder}: no usable tokenizer: {fault}") from fault
-    if not tokenizer.is_fast:
-        raise ModelError(f"{folder}: the tokenizer has no tokenizer.json; save it once with a fast tokenizer class")
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # what transformers makes up where there is no file
-        raise ModelError(f"{folder}: the tokenizer has no vocabulary; is tokenizer.json missing?")
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.no_truncation()
-    return tokenizer
+    weights, memory = sum(4 * each.numel() for each in model.parameters()), psutil.virtual_memory().total
+    if weights > memory:
+        raise ModelError(
+            f"config.json: describes weights of {weights:.2g} bytes, and this machine has {memory:.2g} of memory; "
+            "was it edited by hand?"
+        )
+    return model
 
 
 def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task) -> PreTrainedModel:
     """The torch model of a folder, its layers shaped by the anatomy before the weights are read."""
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
     from transformers import AutoConfig
 
-    if not (folder / "model.safetensors").exists():
-        raise ModelError(f"{folder}: neither model.safetensors nor a graph under onnx/; was the folder copied whole?")
-    family = family_of(config.get("model_type", "missing"))
+    family = family_of(config["model_type"])
+    stock_model(config, task)  # refuses what could not be built, or only with more memory than there is
     with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not disturb the caller's
         stock = task.build(AutoConfig.for_model(**config))
-    model = shape_like(stock, family, anatomy)
     try:
-        load_model(model, folder / "model.safetensors")
-    except (RuntimeError, SafetensorError) as fault:
-        reason = str(fault).strip().splitlines()[-1].strip()
-        raise ModelError(
-            f"{folder / 'model.safetensors'}: does not fit anatomy.json: {reason}; was this folder edited by hand?"
-        ) from None
+        model = shape_like(stock, family, anatomy)
+    except ModelError as fault:
+        raise ModelError(f"{folder}: {fault}; was it edited by hand?") from None
+    read_weights(model, folder)
     if anatomy_of(model, family) != anatomy:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not what the weights say; was this folder edited by hand?")
     return model.eval()
@@ -203,25 +209,20 @@ def _weights_in(folder: Path) -> Path:
     return graphs[0]
 
 
-def _around(
-    path: Path,
-    config: dict[str, Any],
-    anatomy: Anatomy,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    labels: tuple[str, ...],
-    lineage: Lineage,
-) -> Bundle:
+def _around(folder: Path, path: Path, config: dict[str, Any], anatomy: Anatomy, task: Task) -> Bundle:
+    check_external_data(path, read_proto(path))
     precision = path.stem.removeprefix("model").removeprefix("_") or "fp32"
-    return Bundle(OnnxGraph(path, precision), config, anatomy, tokenizer, task, labels, lineage)
+    return _bundle(folder, OnnxGraph(path, precision), config, anatomy, task)
 
 
 def _stock_anatomy(config: dict[str, Any], task: Task) -> Anatomy:
-    return anatomy_of(stock_model(config, task), family_of(config.get("model_type", "missing")))
+    return anatomy_of(stock_model(config, task), family_of(config["model_type"]))
 
 
-def _labels_of(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """Label names in order of their index, as a hub config holds them."""
+def labels_of(config: dict[str, Any], folder: Path, task: Task) -> tuple[str, ...]:
+    """Label names in order of their index, as a hub config holds them; what a task names itself where it has none."""
+    if task.target not in ("class", "classes", "tags"):
+        return ("score",) if task.target == "number" else ()
     try:
         names = {int(key): str(value) for key, value in config["id2label"].items()}
         return tuple(names[index] for index in range(len(names)))
@@ -231,13 +232,13 @@ def _labels_of(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
         raise ModelError(f"{folder / 'config.json'}: id2label is not a mapping from index to name") from None
 
 
-def check_label_order(config: dict[str, Any], folder: Path, labels: tuple[str, ...]) -> None:
+def check_label_order(config: dict[str, Any], folder: Path, task: Task, labels: tuple[str, ...]) -> None:
     """A trained head scores its own labels in its own order; another order would turn every figure upside down.
 
     Raises:
         ModelError: the model's config names other labels than the data, or the same in another order.
     """
-    own = _labels_of(config, folder)
+    own = labels_of(config, folder, task)
     if own != labels and not all(re.fullmatch(r"LABEL_\d+", name) for name in own):
         raise ModelError(
             f"{folder}: the model's labels are {', '.join(own)}, the data's {', '.join(labels)}; "
@@ -250,21 +251,9 @@ def _lineage_in(folder: Path) -> Lineage:
     if not file.exists():
         return Lineage()
     try:
-        return Lineage.from_json(_read_json(file, ""))
-    except (KeyError, TypeError) as fault:
+        return Lineage.from_json(json_object(file))
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise ModelError(f"{file}: not a lineage ({fault}); was it edited by hand?") from None
-
-
-def _read_json(file: Path, hint: str) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(f"{file}: no such file; {hint}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise ModelError(f"{file}: not readable as JSON: {fault}") from None
-    if not isinstance(document, dict):
-        raise ModelError(f"{file}: holds a {type(document).__name__}, wanted a JSON object")
-    return document
 
 
 def _write_json(file: Path, document: dict[str, Any]) -> None:

@@ -36,6 +36,11 @@ class Lineage:
     def then(self, step: Step) -> Lineage:
         return Lineage(self.source, self.source_digest, (*self.steps, step))
 
+    @property
+    def digest(self) -> str:
+        """Of what was done to what; how the source was spelled, and so from which folder, is left out."""
+        return digest_of({**self.as_json(), "source": ""})
+
     def as_json(self) -> dict[str, Any]:
         return {"source": self.source, "source_digest": self.source_digest, "steps": [asdict(s) for s in self.steps]}
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+from yaml.scanner import ScannerError
 
 from compress.errors import RecipeError
 
@@ -45,8 +48,66 @@ class Document:
         return found, self.places[found]
 
 
+MOST_BYTES = 1_000_000
+"""A recipe is some kilobytes; more is another kind of file."""
+DEEPEST = 64
+"""Levels of nesting. Recursive readers give up at some hundreds, and what is that deep is no recipe."""
+MOST_VALUES = 20_000
+"""Values in a document, an alias counted as all that it stands for: ten lines of aliases can stand for 10^10."""
+
+MOST = 2**63 - 1
+"""The largest integer. No setting means one as large; what counts with it later may be less patient than Python."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as the safe loader reads it, but `5e-5` is a number, as everybody expects."""
+    """YAML 1.1 as the safe loader reads it, but `5e-5` is a number, as everybody expects, and size has its limits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._values: dict[yaml.Node, int] = {}
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        """A bracket; too many are refused here already, as the scanner looks far ahead of what is composed."""
+        if self.flow_level > DEEPEST:
+            raise ScannerError(None, None, f"nested more than {DEEPEST} levels deep", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node; refused as soon as it is too deep, stands for too much, or is an alias of what it is in."""
+        event = self.peek_event()
+        at = event.start_mark
+        if self._depth > DEEPEST:
+            raise ComposerError(None, None, f"nested more than {DEEPEST} levels deep", at)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is not None and node not in self._values:
+            if isinstance(event, yaml.AliasEvent):  # of a node that is not at its end yet
+                raise ComposerError(None, None, f"the alias {event.anchor!r} stands in what it names", at)
+            self._values[node] = 1 + sum(self._values[inner] for inner in _inside(node))
+            if self._values[node] > MOST_VALUES:
+                problem = f"more than {MOST_VALUES} values, aliases counted in full"
+                raise ComposerError(None, None, problem, at)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; a tag that does not fit its text is a fault with a place, whatever PyYAML raises."""
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, int) and abs(value) > MOST:
+                raise ValueError(f"wanted at most {MOST}")
+            return value
+        except (ValueError, AttributeError, TypeError, OverflowError) as fault:
+            kind = node.tag.rpartition(":")[2]
+            raise ConstructorError(None, None, f"not a value of kind {kind} ({fault})", node.start_mark) from None
+
+
+def _inside(node: yaml.Node) -> list[yaml.Node]:
+    """The nodes that stand directly in a node."""
+    if isinstance(node, yaml.MappingNode):
+        return [inner for pair in node.value for inner in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 _Loader.yaml_implicit_resolvers = {key: list(pairs) for key, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -59,14 +120,9 @@ def read_yaml(file: Path) -> Document:
     """The values in a YAML file and their places.
 
     Raises:
-        RecipeError: no such file, not YAML, not UTF-8, or a key stands twice.
+        RecipeError: no such file, not YAML, not UTF-8, a key stands twice, or it is larger than a recipe can be.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise RecipeError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"{file}: not readable: {fault}") from None
+    text = _read_text(file)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -85,6 +141,25 @@ def read_yaml(file: Path) -> Document:
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise RecipeError(f"{file}:1:1: not YAML: {reason}") from None
+
+
+def _read_text(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise RecipeError(f"{file}: no such file") from None
+    except OSError as fault:
+        raise RecipeError(f"{file}: not readable: {fault}") from None
+    if len(content) > MOST_BYTES:
+        raise RecipeError(f"{file}:1:1: more than {MOST_BYTES} bytes; wanted a recipe")
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as fault:
+        *above, line = content[: fault.start].split(b"\n")
+        where = f"{len(above) + 1}:{len(line.decode('utf-8')) + 1}"
+        problem = f"the byte 0x{content[fault.start]:02x} is not UTF-8; was it saved in another encoding?"
+        raise RecipeError(f"{file}:{where}: {problem}") from None
 
 
 def read_value(text: str) -> Any:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from compress.anatomy import Anatomy
 from compress.data import Splits
 from compress.deploy import check_shapes
-from compress.errors import DataError, ModelError
+from compress.errors import CompressError, DataError, ModelError
+from compress.lengths import lengths_of
+from compress.memory import Layers, Phase, Texts, foretold, peak, room
 from compress.recipe import Recipe
 from compress.runtime import runtime_of
+from compress.task import task_of
+
+TOLERANCE = 1.25
+"""A run takes what was foretold within this factor: below it, it may still fit."""
 
 
 def check_labels(recipe: Recipe, splits: Splits) -> None:
@@ -16,6 +26,8 @@ def check_labels(recipe: Recipe, splits: Splits) -> None:
     Raises:
         DataError: labels that are missing where they are needed.
     """
+    if task_of(recipe.model.task).target is None:
+        return
     for split in (splits.dev, splits.test):
         if split.labels is None:
             raise DataError(f"{split.name}: no labels, so nothing can be judged on it; give its table a `label`")
@@ -34,8 +46,64 @@ def check(recipe: Recipe, anatomy: Anatomy, *, longest: int, device: str) -> Non
         ModelError: a cut that can't be reached, or a runtime that can't run here.
         DataError: a shape that the model can't read.
     """
-    check_shapes(recipe.deploy.shapes, longest)
+    check_shapes(recipe.deploy.shapes, longest, only=task_of(recipe.model.task).modality == "image")
     for stage in (*recipe.prepare, *recipe.stages):
         anatomy = stage.predict(anatomy)
+    check_runtime(recipe, device)
+
+
+def check_runtime(recipe: Recipe, device: str) -> None:
+    """See that what the result is meant for runs here; no model is needed to know.
+
+    Raises:
+        ModelError: it does not.
+    """
     if obstacle := runtime_of(recipe.deploy.runtime).obstacle(device):
         raise ModelError(f"runtime {recipe.deploy.runtime}: {obstacle}")
+
+
+def texts_of(recipe: Recipe, splits: Splits, folder: Path, *, longest: int) -> Texts:
+    """How much the model in `folder` is given at once of each split.
+
+    Raises:
+        ModelError: the folder's tokenizer.json can't be read.
+    """
+    task = task_of(recipe.model.task)
+    given = {"train": splits.train, "dev": splits.dev, "test": splits.test, "calibration": splits.calibration}
+    if splits.transfer is not None:
+        given["transfer"] = splits.transfer
+    return Texts(**{name: lengths_of(split, folder, task, longest) for name, split in given.items()})
+
+
+def needs(recipe: Recipe, anatomy: Anatomy, config: Mapping[str, Any], texts: Texts) -> list[Phase]:
+    """What each phase of the run takes in memory, on a CPU.
+
+    Args:
+        config: the `config.json` of the model that goes in.
+    """
+    return foretold(recipe, Layers.of(anatomy, config, task_of(recipe.model.task).head), texts)
+
+
+def check_memory(phases: list[Phase]) -> None:
+    """See that the run can fit into the memory that is free now.
+
+    Raises:
+        CompressError: it can't, even if it takes as little as a foretold peak ever turned out to be.
+    """
+    dearest, there = peak(phases), room()
+    if dearest.size_bytes / TOLERANCE > there.size_bytes:
+        raise CompressError(f"memory: {shortage(phases)}")
+
+
+def shortage(phases: list[Phase]) -> str:
+    """What the dearest phase needs, what is there, and what in the recipe makes it smaller; empty where it fits."""
+    dearest, there = peak(phases), room()
+    if dearest.size_bytes <= there.size_bytes:
+        return ""
+    most = max(dearest.terms, key=lambda term: term.size_bytes)
+    mends = dict.fromkeys(term.mend for term in sorted(dearest.terms, key=lambda term: -term.size_bytes) if term.mend)
+    advice = "; ".join(mends) or "a smaller model"
+    return (
+        f"{dearest.name} needs about {dearest.size_bytes / 1e9:.1f} GB, most of it {most.what} "
+        f"({most.size_bytes / 1e9:.1f} GB), and {there.size_bytes / 1e9:.1f} GB is {there.limit}; what helps: {advice}"
+    )

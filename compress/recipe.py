@@ -18,11 +18,12 @@ from compress.choices import StageChoice, name_of
 from compress.data import DataSettings
 from compress.deploy import Deploy, Shape
 from compress.errors import RecipeError
+from compress.metric import metrics_for
 from compress.places import Document, Key, Place, read_value, read_yaml
 from compress.runtime import runtime_of
 from compress.settings import Settings, one_of
-from compress.sources import SourceField
-from compress.task import task_of
+from compress.sources import SourceField, told
+from compress.task import Task, task_of
 
 TaskName = Annotated[str, one_of("task", catalog.names("tasks"))]
 MetricName = Annotated[str, one_of("metric", catalog.names("metrics"))]
@@ -57,7 +58,7 @@ class Measure(Settings):
 
 
 class QualityGate(Settings):
-    """The most quality that may be lost on the test split, in the metric's units."""
+    """The most quality that may be lost on the test split, in the metric's units; of perplexity, as a fraction."""
 
     metric: MetricName
     drop: float = Field(gt=0)
@@ -112,6 +113,14 @@ class Recipe(Settings):
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values, every default spelled out; reading it back gives an equal recipe."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def told(self) -> dict[str, Any]:
+        """The resolved recipe as figures tell it to others: without absolute paths."""
+        values = self.resolved()
+        for owner in (values["model"], *values["data"]["tables"].values()):
+            source = owner["source"]
+            owner["source"] = told(source) if isinstance(source, str) else [told(one) for one in source]
+        return values
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -252,10 +261,13 @@ def _faults_between_sections(values: Mapping[str, Any]) -> Iterator[Fault]:
     gates = _section(values, "gates", Gates)
     if deploy is not None and runtime_of(deploy.runtime).form is not Form.ONNX:
         yield Fault(("deploy", "runtime"), f"{deploy.runtime!r} runs torch models; wanted one for ONNX graphs")
+    task = _task(values)
+    if task is not None:
+        yield from _unfitting(task, measured, gates)
     if gates is None:
         return
     if measured is not None:
-        yield from _unmeasured(gates, measured, _task_metrics(values))
+        yield from _unmeasured(gates, measured, task.metrics if task else ())
     shape = gates.min_speedup.shape if gates.min_speedup else None
     if deploy is not None and shape is not None and shape not in deploy.shapes:
         listed = ", ".join(str(one) for one in deploy.shapes)
@@ -270,11 +282,25 @@ def _section(values: Mapping[str, Any], key: str, kind: type[AnySettings]) -> An
         return None
 
 
-def _task_metrics(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The metrics of the recipe's task; none when the task is not known."""
+def _task(values: Mapping[str, Any]) -> Task | None:
+    """The recipe's task; None when it is not known."""
     model = values.get("model")
     name = model.get("task") if isinstance(model, dict) else None
-    return task_of(name).metrics if name in catalog.names("tasks") else ()
+    return task_of(name) if name in catalog.names("tasks") else None
+
+
+def _unfitting(task: Task, measured: Measure | None, gates: Gates | None) -> Iterator[Fault]:
+    """Metrics that can't judge what the task decides."""
+    fitting = metrics_for(task.target)
+    asked: list[tuple[tuple[Key, ...], str]] = []
+    if measured is not None:
+        asked += [(("measure", "metrics", place), name) for place, name in enumerate(measured.metrics)]
+    if gates is not None and gates.max_quality_drop:
+        asked.append((("gates", "max_quality_drop", "metric"), gates.max_quality_drop.metric))
+    for path, name in asked:
+        if name not in fitting:
+            wanted = ", ".join(fitting)
+            yield Fault(path, f"{name!r} does not fit the task {task.name}; wanted one of {wanted}")
 
 
 def _unmeasured(gates: Gates, measured: Measure, of_task: tuple[str, ...]) -> Iterator[Fault]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from compress.feed import feed, placed
 
 if TYPE_CHECKING:
-    import torch
     from jaxtyping import Float
     from torch import Tensor, nn
     from transformers import PreTrainedModel
@@ -33,27 +32,38 @@ def least_squares(
     and Y its outputs in the whole model, one row a token: later layers so make up for what earlier ones lost. The
     closed form is that of reconstruction after channel pruning (He et al. 2017, "Channel Pruning for Accelerating
     Very Deep Neural Networks", section 3.1), layer by layer; no gradients are used.
+
+    A layer that runs several times is solved for its first run, then for its first two, and so on to all of them: what
+    a run is given depends on how the runs before it were repaired.
     """
     import torch
 
     repaired = copy.deepcopy(cut.module).to(context.device)
     original = placed(whole.module, context.device)
-    readers = [group.readers[0].module for group in groups]
     with torch.no_grad():
-        for done, path in enumerate(readers):
-            context.progress(done / len(readers), f"repair {path}")
+        for done, group in enumerate(groups):
+            path = group.readers[0].module
+            context.progress(done / len(groups), f"repair {path}")
             linear = repaired.get_submodule(path)
             if linear.weight.shape == original.get_submodule(path).weight.shape:
                 continue  # nothing was cut here
-            gram, cross = _moments(original, repaired, path, whole, context, batch)
-            _solve_into(linear, gram, cross)
+            for runs in range(1, group.repeats + 1):
+                gram, cross = _moments(original, repaired, path, runs, whole, context, batch)
+                _solve_into(linear, gram, cross)
     return repaired.cpu()
 
 
 def _moments(
-    original: PreTrainedModel, repaired: PreTrainedModel, path: str, bundle: Bundle, context: Context, batch: int
+    original: PreTrainedModel,
+    repaired: PreTrainedModel,
+    path: str,
+    runs: int,
+    bundle: Bundle,
+    context: Context,
+    batch: int,
 ) -> tuple[Float[Tensor, "in+1 in+1"], Float[Tensor, "in+1 out"]]:
-    """X^T X and X^T Y over all real calibration tokens, X with a column of ones for the bias."""
+    """X^T X and X^T Y over all real calibration tokens and the layer's first `runs` runs, X with a column of ones for
+    the bias."""
     import torch
 
     linear = repaired.get_submodule(path)
@@ -61,8 +71,10 @@ def _moments(
     gram = torch.zeros(width, width, dtype=torch.float64, device=context.device)
     cross = torch.zeros(width, linear.out_features, dtype=torch.float64, device=context.device)
     for tokens in feed(context.calibration, bundle, context.device, size=batch):
-        outputs = _seen_at(original, path, lambda _inputs, output: output, tokens.inputs)[tokens.real].double()
-        inputs = _seen_at(repaired, path, lambda inputs, _output: inputs, tokens.inputs)[tokens.real].double()
+        wanted = _seen_at(original, path, lambda _inputs, output: output, tokens.inputs, runs)
+        given = _seen_at(repaired, path, lambda inputs, _output: inputs, tokens.inputs, runs)
+        outputs = torch.cat([tokens.flat(output) for output in wanted]).double()
+        inputs = torch.cat([tokens.flat(values) for values in given]).double()
         inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
         gram += inputs.T @ inputs
         cross += inputs.T @ outputs
@@ -90,14 +102,15 @@ class _Seen(Exception):
 
 
 def _seen_at(
-    model: PreTrainedModel, path: str, choose: Callable[[Tensor, Tensor], Tensor], inputs: dict[str, torch.Tensor]
-) -> Float[Tensor, "batch tokens width"]:
-    """The input or output of one linear layer during a forward pass."""
+    model: PreTrainedModel, path: str, choose: Callable[[Tensor, Tensor], Tensor], inputs: dict[str, Tensor], runs: int
+) -> list[Float[Tensor, "batch tokens width"]]:
+    """The input or output of one linear layer in each of its first `runs` runs of a forward pass."""
     seen: list[Tensor] = []
 
     def stop(_module: object, args: tuple[Tensor, ...], output: Tensor) -> None:
         seen.append(choose(args[0], output))
-        raise _Seen
+        if len(seen) == runs:
+            raise _Seen
 
     hook = model.get_submodule(path).register_forward_hook(stop)
     try:
@@ -106,4 +119,4 @@ def _seen_at(
         pass
     finally:
         hook.remove()
-    return seen[0]
+    return seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -16,13 +15,15 @@ from compress.data import Split, Splits, load_data
 from compress.deploy import Deploy
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step, digest_of
-from compress.preflight import check, check_labels
+from compress.preflight import check, check_labels, check_memory, needs, texts_of
 from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
 from compress.settings import Settings
 from compress.sources import Found, Sources
 from compress.stage import Context, Stage
-from compress.store import Store
+from compress.store.inventory import trim
+from compress.store.refusals import writing
+from compress.store.store import Store
 from compress.task import task_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Outcome:
     name: str
     folder: Path
     step: Step
+    source: str
+    """The model's source as this recipe spells it."""
     curves: Mapping[str, Any]
     gates: tuple[Mapping[str, Any], ...]
     reused: bool
@@ -51,7 +54,9 @@ class Outcome:
     @cached_property
     def bundle(self) -> Bundle:
         """Read from the store at first use; a fresh and a reused outcome so give the very same model."""
-        return load(self.folder)
+        bundle = load(self.folder)
+        # A recipe in another folder may have made it, for which the same source had another path.
+        return replace(bundle, lineage=replace(bundle.lineage, source=self.source))
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,16 @@ class Runner:
         self.progress("sources", 0.0, "fetch the model")
         source = self.sources.fetch(self.recipe.model.source)
         self.progress("sources", 0.5, "read the data")
-        splits = load_data(self.recipe.data, self.sources)
-        check_labels(self.recipe, splits)
         task = task_of(self.recipe.model.task)
+        splits = load_data(self.recipe.data, self.sources, target=task.target, modality=task.modality)
+        check_labels(self.recipe, splits)
         lineage = Lineage(source.source, source.digest)
         head = self.recipe.seed if self.recipe.prepare else None
         start = source_bundle(source.path, task, splits.label_names, lineage, new_head_seed=head)
         check(self.recipe, start.anatomy, longest=start.max_tokens, device=self.device)
+        if self.device == "cpu":  # what a GPU takes is not foretold
+            texts = texts_of(self.recipe, splits, source.path, longest=start.max_tokens)
+            check_memory(needs(self.recipe, start.anatomy, start.config, texts))
         self.progress("sources", 1.0, f"{len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test")
 
         reference, prepared = start, list[Outcome]()
@@ -119,31 +127,47 @@ class Runner:
         folder = None if self.fresh else self.store.find(key)
         reused = folder is not None
         if folder is None:
-            self.progress(name, 0.0, "")
-            with self.store.making(key) as draft:
-                self._make(name, stage, bundle, sights, draft)
+            reused = self._claim(name, key, stage, bundle, sights)
             folder = self.store.find(key)
             assert folder is not None, "what was just made is there and whole"
         self.progress(name, 1.0, "done before" if reused else "done")
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return Outcome(
-            name, folder, replace(Step(**record["step"]), name=name), record["curves"], tuple(record["gates"]), reused
-        )
+        step = replace(Step(**record["step"]), name=name)
+        source = bundle.lineage.source
+        return Outcome(name, folder, step, source, record["curves"], tuple(record["gates"]), reused)
 
-    def _make(self, name: str, stage: Stage, bundle: Bundle, sights: Sights, draft: Path) -> None:
+    def _claim(self, name: str, key: str, stage: Stage, bundle: Bundle, sights: Sights) -> bool:
+        """Make a stage's entry, one process at a time. Gives whether another one made it while this one waited."""
+        damaged = self.store.folder(key).exists() and not self.fresh
+        self.progress(name, 0.0, "what is stored is damaged, done again" if damaged else "")
+
+        def waiting(holder: str) -> None:
+            self.progress(name, 0.0, f"waits: the same is being made by {holder}")
+
+        with self.store.claimed(key, waiting) as claim:
+            if (claim.waited or not self.fresh) and self.store.find(key):
+                return True
+            scratch = claim.scratch(fresh=self.fresh)
+            with claim.making({"stage": name, "recipe": self.recipe.name}) as draft:
+                self._make(name, stage, bundle, sights, draft, scratch)
+        if self.store.use is not None:  # else nothing keeps this very recipe's stages from being trimmed
+            trim(self.store)
+        return False
+
+    def _make(self, name: str, stage: Stage, bundle: Bundle, sights: Sights, draft: Path, scratch: Path) -> None:
         """Apply one stage and write bundle and record into `draft`."""
         curves: dict[str, Any] = {}
         gates: list[dict[str, Any]] = []
-        with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
-            context = Context(
-                **_shown(stage, sights),
-                device=_torch_device(self.device, self.recipe.deploy.thread_count),
-                seed=self.recipe.seed,
-                scratch=Path(scratch),
-                record=curves.__setitem__,
-                check=lambda **gate: gates.append(gate),
-                progress=lambda fraction, message: self.progress(name, fraction, message),
-            )
+        context = Context(
+            **_shown(stage, sights),
+            device=_torch_device(self.device, self.recipe.deploy.thread_count),
+            seed=self.recipe.seed,
+            scratch=scratch,
+            record=curves.__setitem__,
+            check=lambda **gate: gates.append(gate),
+            progress=lambda fraction, message: self.progress(name, fraction, message),
+        )
+        with writing(self.store.root, f"the outcome of {name}"):
             after = stage.apply(bundle, context)
             step = Step(
                 name=name,
@@ -156,8 +180,8 @@ class Runner:
                 digest_after=after.digest,
             )
             save(replace(after, lineage=bundle.lineage.then(step)), draft)
-        record = {"step": asdict(step), "curves": curves, "gates": gates}
-        (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            record = {"step": asdict(step), "curves": curves, "gates": gates}
+            (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def _key(self, stage: Stage, bundle: Bundle, sights: Sights) -> str:
         """Everything that can change the stage's outcome."""
@@ -166,7 +190,7 @@ class Runner:
                 "stage": type(stage).__module__,
                 "settings": _settings(stage),
                 "input": bundle.digest,
-                "lineage": bundle.lineage.as_json(),
+                "lineage": bundle.lineage.digest,
                 "sees": {name: _digest_of_sight(sights[name]) for name in sorted(stage.sees)},
                 "device": self.device,
                 "threads": self.recipe.deploy.thread_count,

@@ -11,7 +11,7 @@ from compress.errors import ModelError
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Shaped
 
     from compress.bundle import Bundle
 
@@ -23,10 +23,10 @@ class Session(Protocol):
     def weight_bytes(self) -> int:
         """Bytes of the weight files that this way of running needs; tokenizer not included."""
 
-    def outputs(self, inputs: Mapping[str, Int[np.ndarray, "batch tokens"]]) -> Float[np.ndarray, "batch ..."]:
-        """The task's first output, in float32."""
+    def outputs(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Float[np.ndarray, "row ..."]:
+        """What the task decides on, in float32."""
 
-    def bind(self, inputs: Mapping[str, Int[np.ndarray, "batch tokens"]]) -> Callable[[], object]:
+    def bind(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Callable[[], object]:
         """A call that runs the model once on these inputs, which already lie where the model does."""
 
     def close(self) -> None:

@@ -103,12 +103,19 @@ _PIP = re.compile(rf"pip:(?P<package>{_NAME})==(?P<version>[A-Za-z0-9][A-Za-z0-9
 def moved(source: str, old: Path, new: Path) -> str:
     """A source as a recipe in folder `new` has to write what one in folder `old` calls `source`.
 
-    Only relative paths change, and they stay relative: no path of the machine comes in.
+    Paths come out relative to it: a recipe that is given away tells nothing of where folders lie here.
     """
     parsed = parse(source)
-    if not isinstance(parsed, Path) or parsed.expanduser().is_absolute():
+    if not isinstance(parsed, Path):
         return source
-    return os.path.relpath((old / parsed).resolve(), new.resolve())
+    return os.path.relpath((old / parsed.expanduser()).resolve(), new.resolve())
+
+
+def told(source: str) -> str:
+    """A source as figures tell it to others: of an absolute path the last name alone; its digest says which it was."""
+    parsed = parse(source)
+    outright = isinstance(parsed, Path) and parsed.expanduser().is_absolute()
+    return Path(source).name if outright else source
 
 
 def check_source(value: Any) -> Any:
@@ -235,7 +242,7 @@ class Sources:
     def _from_disk(self, source: str, path: Path) -> Found:
         place = self.base / path.expanduser()
         try:
-            return Found(place, source, content_digest(place))
+            return Found(place, told(source), content_digest(place))
         except FileNotFoundError:
             raise SourceError(f"{source}: no such file or folder in {self.base}; is the path relative to it?") from None
         except OSError as fault:

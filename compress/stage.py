@@ -36,7 +36,8 @@ class Context:
     device: torch.device
     seed: int
     scratch: Path
-    """An empty folder for the stage's own files. What the returned bundle refers to may lie here."""
+    """A folder of the stage's own: empty at first, and as it was left when an interrupted stage is done again. What the
+    returned bundle refers to may lie here."""
     transfer: Split | None = None
     """Further texts to distil on, labelled or not; None where the recipe gives none."""
     reference: Bundle | None = None
@@ -61,6 +62,8 @@ class Stage(Protocol):
     sees: ClassVar[tuple[Sight, ...]]
     """What of the context the stage looks at. The rest is withheld, and leaves a finished stage valid when it changes:
     recipes with different deployments share a teacher."""
+    weight_bytes: ClassVar[float | None]
+    """What each stored weight takes after the stage; None: what it took before."""
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle: ...
 

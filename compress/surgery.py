@@ -32,26 +32,24 @@ def keep_units(
             raise ModelError(f"{group.name}: every unit would be removed; keep at least one, or drop the layer")
     smaller = copy.deepcopy(model)
     for group, mask in zip(groups, keep, strict=True):
-        for part in group.slices:
-            _remove(smaller, part, mask)
+        _cut(smaller, family, group, mask)
     family.settle(smaller)
     return smaller
 
 
 def keep_layers(model: PreTrainedModel, family: Family, kept: Sequence[int]) -> PreTrainedModel:
-    """A copy of `model` with only the named layers, in the given order.
+    """A copy of `model` with only the named layers, in the given order, of those that a forward pass runs.
 
     Raises:
-        ModelError: a layer is named that does not exist, or none is.
+        ModelError: a layer is named that does not exist, or twice, or none is; or the family can't run just those.
     """
     count = len(family.layers(model))
     if not kept or any(index not in range(count) for index in kept):
         raise ModelError(f"layers {list(kept)} were asked for; the model has layers 0 to {count - 1}")
+    if len(set(kept)) < len(kept):
+        raise ModelError(f"layers {list(kept)} were asked for; wanted each once")
     smaller = copy.deepcopy(model)
-    layers = family.layers(smaller)
-    chosen = [layers[index] for index in kept]
-    del layers[:]
-    layers.extend(chosen)
+    family.keep_layers(smaller, kept)
     family.settle(smaller)
     return smaller
 
@@ -66,17 +64,23 @@ def shape_like(model: PreTrainedModel, family: Family, anatomy: Anatomy) -> PreT
     """
     import torch
 
+    family.restore(model)
     stock = anatomy_of(model, family)
     if [group.name for group in stock.groups] != [group.name for group in anatomy.groups]:
         raise ModelError(f"anatomy.json names {len(anatomy.groups)} groups, the config makes {len(stock.groups)}")
     for have, want in zip(stock.groups, anatomy.groups, strict=True):
         if want.units > have.units:
             raise ModelError(f"{want.name}: anatomy.json says {want.units} units, the config makes {have.units}")
-        mask = torch.arange(have.units) < want.units
-        for part in have.slices:
-            _remove(model, part, mask)
+        _cut(model, family, have, torch.arange(have.units) < want.units)
     family.settle(model)
     return model
+
+
+def _cut(model: PreTrainedModel, family: Family, group: Group, keep: Bool[Tensor, "unit"]) -> None:
+    """Cut a group down to the kept units, in place."""
+    for part in group.slices:
+        _remove(model, part, keep)
+    family.after_cut(model, group, keep)
 
 
 def _remove(model: PreTrainedModel, part: Slice, keep: Bool[Tensor, "unit"]) -> None:
@@ -84,6 +88,6 @@ def _remove(model: PreTrainedModel, part: Slice, keep: Bool[Tensor, "unit"]) -> 
     from torch_pruning import prune_linear_in_channels, prune_linear_out_channels
 
     cut = prune_linear_out_channels if part.side == "rows" else prune_linear_in_channels
-    gone = (~keep).repeat_interleave(part.span).nonzero().flatten().tolist()
+    gone = (~keep).repeat_interleave(part.span).repeat(part.blocks).nonzero().flatten().tolist()
     if gone:
         cut(model.get_submodule(part.module), gone)

@@ -4,43 +4,124 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
 
 from compress import catalog
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from jaxtyping import Float, Int
-    from torch import Tensor
+    from jaxtyping import Float, Shaped
+    from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from compress.batching import Batch, Encoded
+    from compress.data import Split
+
+Target = Literal["class", "classes", "number", "tags", "span"]
+"""What an example's label is: one class, several classes, a number, a tag for each word, or a span of the text."""
+
+Modality = Literal["text", "image"]
 
 
 class Task(Protocol):
-    """What goes in, what comes out, how an answer is read from it and how it is judged."""
+    """What goes in, what comes out, how an answer is read from it and how it is judged.
+
+    *Rows* are what a model is given; most tasks make one of each example, some make several (the two texts of a pair,
+    the windows of a long text). Rows of one example always share a batch.
+    """
 
     name: ClassVar[str]
-    outputs: ClassVar[tuple[str, ...]]
-    """Names of the graph's outputs; the first is the one that is decided on."""
+    modality: ClassVar[Modality] = "text"
+    target: ClassVar[Target | None]
+    """What the labels are; None for a task that makes its own, from the text."""
+    head: ClassVar[str]
+    """How the names of transformers' classes for this task end, as `ForTokenClassification`; the Auto class's too."""
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    """Names of the graph's outputs."""
+    decided_on: ClassVar[tuple[str, ...]] = ("logits",)
+    """Those outputs that the scores are made of; several of one shape are stacked on a new last axis."""
     metrics: ClassVar[tuple[str, ...]]
-    """The metrics measured when a recipe names none."""
+    """The metrics measured when a recipe names none; the first is the one that an epoch is chosen by."""
+    discrete: ClassVar[bool] = True
+    """Whether two decisions are either equal or not; numbers are alike to a degree."""
+    draws: ClassVar[bool] = False
+    """Whether `encode` draws at random, so that every epoch has a draw of its own."""
+
+    def settings(self, labels: Sequence[str]) -> Mapping[str, Any]:
+        """What the config of a model with a head for `labels` says of it."""
+        return label_maps(labels) if labels else {}
+
+    def fitted(self, config: Mapping[str, Any]) -> Task:
+        """The task as a model's config asks for it; itself where no model differs from another."""
+        return self
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest text that the model was made for, where that is less than its positions allow."""
+        return None
 
     def build(self, config: PretrainedConfig) -> PreTrainedModel:
         """The stock class for this task with fresh weights."""
+        model: PreTrainedModel = _auto_class(self.head).from_config(config)
+        return model
 
     def read(self, folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, tuple[str, ...]]:
         """The model in a hub folder, in float32, with a head for `labels`; and the names of the weights that the
         folder does not hold, or not in that shape, which were drawn anew."""
+        return read_stock(_auto_class(self.head), folder, self.settings(labels))
 
-    def scores(self, outputs: Any) -> Float[Tensor, "batch ..."]:
+    def accompany(self, config: Mapping[str, Any], max_tokens: int, folder: Path) -> None:
+        """Write the files, besides config, weights and tokenizer, that other people's loaders of this task read."""
+
+    def encode(self, split: Split, processor: Any, *, max_tokens: int, seed: int) -> Encoded:
+        """The split as rows of model inputs, not yet padded.
+
+        Args:
+            max_tokens: a longer text is cut, or spread over several rows.
+            seed: decides what a task draws at random; another seed, another draw.
+        """
+
+    def graph(self, model: PreTrainedModel) -> nn.Module:
+        """What is exported: a module whose forward pass gives `outputs`, in order."""
+        return model
+
+    def scores(self, outputs: Any, inputs: Mapping[str, Tensor]) -> Float[Tensor, "row ..."]:
         """What is decided on, out of all that the model's forward pass gives."""
+        import torch
 
-    def loss(self, logits: Float[Tensor, "batch label"], labels: Int[Tensor, "batch"]) -> Float[torch.Tensor, ""]:
-        """The training loss against the true labels, averaged over the batch."""
+        parts = [getattr(outputs, name) for name in self.decided_on]
+        return parts[0] if len(parts) == 1 else torch.stack(parts, dim=-1)
 
-    def decide(self, scores: Float[np.ndarray, "example label"]) -> Int[np.ndarray, "example"]:
-        """The answer that the model's scores stand for."""
+    def losses(self, scores: Float[Tensor, "row ..."], labels: Tensor) -> Float[Tensor, "example"]:
+        """The training loss of each example against its label; training takes the mean."""
+
+    def distillation(
+        self,
+        student: Float[Tensor, "row ..."],
+        teacher: Float[Tensor, "row ..."],
+        inputs: Mapping[str, Tensor],
+        labels: Tensor | None,
+        *,
+        temperature: float,
+    ) -> Float[Tensor, ""]:
+        """How far the student's scores are from the teacher's, averaged over the batch."""
+
+    def predict(self, scores: Float[np.ndarray, "row ..."], batch: Batch) -> Float[np.ndarray, "example ..."]:
+        """What is kept of a batch's scores: one entry an example, NaN where an example has less than others."""
+        return scores
+
+    def decide(self, predictions: Float[np.ndarray, "example ..."]) -> Shaped[np.ndarray, "example ..."]:
+        """The answer that the predictions stand for."""
+
+    def alike(
+        self, first: Float[np.ndarray, "example ..."], second: Float[np.ndarray, "example ..."]
+    ) -> Float[np.ndarray, "example"]:
+        """How alike two models' predictions are on each example, 1 at most: whether the decisions are equal."""
+        equal = self.decide(first) == self.decide(second)
+        alike: np.ndarray = equal.reshape(len(equal), -1).all(axis=1).astype(np.float64)
+        return alike
 
 
 def task_of(name: str) -> Task:
@@ -57,6 +138,56 @@ def task_of(name: str) -> Task:
     return task
 
 
+def task_in(config: Mapping[str, Any]) -> Task:
+    """The task that a hub config's `architectures` and `problem_type` stand for.
+
+    Raises:
+        ModelError: it names no class, or one of no known task.
+    """
+    [architecture, *_] = config.get("architectures") or [""]
+    tasks = [task_of(name) for name in catalog.names("tasks")]
+    fitting = [task for task in tasks if task.head and str(architecture).endswith(task.head)]
+    # Several tasks share a head, and their settings tell them apart; the one that asks for nothing comes last.
+    fitting.sort(key=lambda task: "problem_type" not in task.settings(()))
+    for task in fitting:
+        if task.settings(()).get("problem_type") in (None, config.get("problem_type")):
+            return task
+    if architecture.endswith("Model"):
+        return task_of("sentence-embedding")
+    known = ", ".join(sorted({task.head for task in tasks if task.head}))
+    raise ModelError(
+        f"config.json: architectures names {architecture or 'no class'}, which tells no task; known: classes that end "
+        f"in {known}, or in Model for sentence-embedding"
+    )
+
+
 def label_maps(labels: Sequence[str]) -> Mapping[str, Mapping[int, str] | Mapping[str, int]]:
     """`id2label` and `label2id` as a hub config holds them."""
     return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+
+
+def read_stock(
+    auto_class: Any, folder: Path, settings: Mapping[str, Any], **options: Any
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """The model that a class of transformers reads from a folder, and the weights that it had to draw anew."""
+    import torch
+
+    model, info = auto_class.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,  # a pickle can run code when it is opened
+        local_files_only=True,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,  # a head for other labels; whether that is allowed is the caller's to say
+        output_loading_info=True,
+        **settings,
+        **options,
+    )
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    return model, (*sorted(info["missing_keys"]), *sorted(mismatched))
+
+
+def _auto_class(head: str) -> Any:
+    import transformers
+
+    return getattr(transformers, f"AutoModel{head}")

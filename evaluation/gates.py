@@ -15,7 +15,8 @@ def judge(gates: Gates, run: Run, *, reference: str) -> list[Gate]:
     judged = []
     if (quality := gates.max_quality_drop) is not None:
         row = run.compared("result", reference, "quality_drop", metric=quality.metric)
-        what = f"{quality.metric} against {reference}"
+        scale = ", as a fraction of its value" if row is not None and row.unit == "relative" else ""
+        what = f"{quality.metric} against {reference}{scale}"
         judged.append(_judged("max_quality_drop", quality.drop, row, bound=quality.bound, highest=True, what=what))
     if (speed := gates.min_speedup) is not None:
         row = run.compared("result", speed.baseline, "speedup", batch=speed.shape.batch, tokens=speed.shape.tokens)

@@ -43,12 +43,17 @@ class Measurement(Record):
 
 
 class Comparison(Record):
-    """One target against one baseline, from samples taken side by side."""
+    """One target against one baseline, from samples taken side by side.
+
+    `unit` is `ratio` for speed-up, compression ratio and agreement; a quality drop has its metric's, or `relative`
+    where it is a fraction of the baseline's value. It is empty in files of older versions.
+    """
 
     target: str
     baseline: str
     name: Literal["speedup", "compression_ratio", "quality_drop", "agreement"]
     value: float
+    unit: str = ""
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
@@ -73,10 +78,10 @@ class Gate(Record):
 
 
 class Target(Record):
-    """Something that was measured: a baseline, a stage's outcome, or the result."""
+    """Something that was measured: a baseline, a stage's outcome, the result, or one variant's result of a sweep."""
 
     name: str
-    kind: Literal["baseline", "stage", "result"]
+    kind: Literal["baseline", "stage", "result", "variant"]
     title: str
     runtime: str
     form: Literal["torch", "onnx"]
@@ -141,7 +146,7 @@ def read_run(path: Path) -> Run:
         raise DataError(
             f"{file}: no such file; wanted a run folder, or the run.json that `compress run` writes"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise DataError(
             f"{file}: not a readable run.json ({fault}); was the run interrupted, or the file cut?"
         ) from None

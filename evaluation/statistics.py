@@ -18,11 +18,12 @@ from scipy import stats
 from compress.errors import DataError
 from evaluation.measurement import Verdict
 
-Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(truth, decisions), each (resamples, examples), to (resamples,)."""
+Value = Callable[[np.ndarray], np.ndarray]
+"""A metric's figure: evidence (..., examples, columns) to (...)."""
 
-_BATCH_BYTES = 120 * 2**20
-_BYTES_PER_DRAW = 72  # an index, three gathered values and a metric's own arrays, eight bytes each
+_CHUNK_BYTES = 96 * 2**20
+# Eight bytes each: an index and its copy, and some ten arrays that a metric makes on its way to the figure.
+_BYTES_PER_DRAW = 8 * (2 + 10)
 
 
 @dataclass(frozen=True)
@@ -46,38 +47,33 @@ class Drop:
 
 
 def interval_of(
-    metric: Metric,
-    truth: np.ndarray,
-    decisions: np.ndarray,
-    *,
-    seed: int,
-    resamples: int = 2000,
-    confidence: float = 0.95,
+    value: Value, evidence: np.ndarray, *, seed: int, resamples: int = 2000, confidence: float = 0.95
 ) -> Interval:
     """A metric's value on all examples, and its bootstrap interval (Efron and Tibshirani 1993, chapter 13).
 
-    The same seed and number of examples give the same resamples, whatever the metric and the decisions.
+    The same seed and number of examples give the same resamples, whatever the metric and the evidence.
 
     Args:
-        metric: works on whole batches: (resamples, examples) twice gives (resamples,).
-        truth: what is right, (examples,).
-        decisions: what the model said, (examples,).
+        value: the metric's figure, of many rows at once.
+        evidence: what the metric knows of each example, (examples, columns).
 
     Raises:
-        DataError: fewer than two examples, lengths that differ, or NaN in what came or in the metric's values.
+        DataError: fewer than two examples, or what is not finite in the evidence or in the metric's values.
     """
-    count = _examples(truth=truth, decisions=decisions)
-    low, high, _ = _resampled(lambda drawn: metric(truth[drawn], decisions[drawn]), count, seed, resamples, confidence)
-    return Interval(float(metric(truth, decisions)), low, high)
+    count, on_all = _examples(evidence=evidence), float(_on_all(value, evidence))
+    low, high, _ = _resampled(
+        lambda drawn: value(evidence[drawn]), count, seed, resamples, confidence, columns=evidence.shape[1]
+    )
+    return Interval(on_all, low, high)
 
 
 def paired_drop(
-    metric: Metric,
-    truth: np.ndarray,
-    baseline_decisions: np.ndarray,
-    target_decisions: np.ndarray,
+    value: Value,
+    baseline: np.ndarray,
+    target: np.ndarray,
     *,
     higher_is_better: bool,
+    relative: bool = False,
     seed: int,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -85,29 +81,31 @@ def paired_drop(
     """How much worse the target is than the baseline on the same examples: a paired bootstrap.
 
     Both are resampled with the same indices, so that what is hard about an example cancels out (Koehn 2004,
-    "Statistical significance tests for machine translation evaluation"). `p_value` is that of the bootstrap; for
-    accuracy, `mcnemar` is exact.
+    "Statistical significance tests for machine translation evaluation"). `p_value` is that of the bootstrap; where
+    each example is right or wrong, `mcnemar` is exact.
 
     Args:
-        metric: works on whole batches: (resamples, examples) twice gives (resamples,).
-        truth: what is right, (examples,).
-        baseline_decisions: what the baseline said, (examples,).
-        target_decisions: what the target said, (examples,).
+        value: the metric's figure, of many rows at once.
+        baseline: the metric's evidence on the baseline's decisions, (examples, columns).
+        target: likewise on the target's.
         higher_is_better: whether a larger value of the metric is better; the drop is positive when the target is worse.
+        relative: the drop as a fraction of the baseline's value.
 
     Raises:
-        DataError: fewer than two examples, lengths that differ, or NaN in what came or in the metric's values.
+        DataError: fewer than two examples, shapes that differ, or what is not finite in the evidence or in the values.
     """
-    count = _examples(truth=truth, baseline=baseline_decisions, target=target_decisions)
-    sign = 1.0 if higher_is_better else -1.0
+    count = _examples(baseline=baseline, target=target)
 
-    def drop(drawn: np.ndarray) -> np.ndarray:
-        right = truth[drawn]
-        return sign * (metric(right, baseline_decisions[drawn]) - metric(right, target_decisions[drawn]))
+    def drop(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        lost = before - after if higher_is_better else after - before
+        return np.asarray(lost / before if relative else lost)
 
-    low, high, drops = _resampled(drop, count, seed, resamples, confidence)
-    value = sign * float(metric(truth, baseline_decisions) - metric(truth, target_decisions))
-    return Drop(value, low, high, bootstrap_p_value(drops), verdict(low, high, higher_is_better=False))
+    def on_drawn(drawn: np.ndarray) -> np.ndarray:
+        return drop(value(baseline[drawn]), value(target[drawn]))
+
+    lost = float(drop(_on_all(value, baseline), _on_all(value, target)))
+    low, high, drops = _resampled(on_drawn, count, seed, resamples, confidence, columns=baseline.shape[1])
+    return Drop(lost, low, high, bootstrap_p_value(drops), verdict(low, high, higher_is_better=False))
 
 
 def verdict(low: float, high: float, *, no_difference: float = 0.0, higher_is_better: bool) -> Verdict:
@@ -136,31 +134,57 @@ def bootstrap_p_value(differences: np.ndarray) -> float:
     return min(1.0, 2 * (tail + 1) / (count + 1))
 
 
-def mcnemar(truth: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    """Two-sided p-value of McNemar's exact test that `a` and `b` are right equally often. All are (examples,).
+def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
+    """Two-sided p-value of McNemar's exact test that `a` and `b` are right equally often.
 
     Only examples that one of them gets right and the other wrong say anything; without a difference these fall either
     way like a coin (McNemar 1947).
 
+    Args:
+        a: 1 for an example that is right, 0 for one that is not, (examples,).
+        b: likewise.
+
     Raises:
-        DataError: lengths that differ, or fewer than two examples.
+        DataError: lengths that differ, fewer than two examples, or other values than 0 and 1.
     """
-    _examples(truth=truth, a=a, b=b)
-    only_a = int(np.sum((a == truth) & (b != truth)))
-    only_b = int(np.sum((a != truth) & (b == truth)))
+    _examples(a=a[:, None], b=b[:, None])
+    for name, column in (("a", a), ("b", b)):
+        if not right_or_wrong(column):
+            raise DataError(f"McNemar's test: {name} has other values than 0 and 1, wanted right or wrong")
+    only_a, only_b = int(np.sum(a > b)), int(np.sum(a < b))
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def agreement(a: np.ndarray, b: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """The share of examples on which two models decide alike, (examples,) each, with Wilson's interval (1927).
+def right_or_wrong(evidence: np.ndarray) -> bool:
+    """Whether evidence says no more than which examples are right: one column of 0 and 1.
+
+    >>> right_or_wrong(np.array([[1], [0]])), right_or_wrong(np.array([[0.5], [0]])), right_or_wrong(np.eye(2))
+    (True, False, False)
+    """
+    return (evidence.ndim == 1 or evidence.shape[1] == 1) and bool(np.isin(evidence, (0, 1)).all())
+
+
+def agreement(likeness: np.ndarray, *, seed: int, resamples: int = 2000, confidence: float = 0.95) -> Interval:
+    """How alike two models are, on average: Wilson's interval (1927) where each example is alike or not, else that of
+    the bootstrap.
+
+    Args:
+        likeness: (examples,), 1 for the same.
 
     Raises:
-        DataError: lengths that differ, or fewer than two examples.
+        DataError: fewer than two examples, or likeness that is not finite.
     """
-    count = _examples(a=a, b=b)
-    alike = stats.binomtest(int(np.sum(a == b)), count)
+    likeness = np.minimum(likeness.astype(np.float64), 1.0)  # a cosine may lie past 1 by rounding
+    count = _examples(likeness=likeness[:, None])
+    if not right_or_wrong(likeness):
+        return interval_of(_mean, likeness[:, None], seed=seed, resamples=resamples, confidence=confidence)
+    alike = stats.binomtest(int(likeness.sum()), count)
     bounds = alike.proportion_ci(confidence_level=confidence, method="wilson")
     return Interval(float(alike.statistic), float(bounds.low), float(bounds.high))
+
+
+def _mean(evidence: np.ndarray) -> np.ndarray:
+    return np.asarray(evidence[..., 0].mean(-1))
 
 
 def ratio_of_medians(
@@ -181,7 +205,7 @@ def ratio_of_medians(
         target_rounds: as many rounds, in the same unit.
 
     Raises:
-        DataError: fewer than two rounds, numbers of rounds that differ, an empty round, or NaN.
+        DataError: fewer than two rounds, numbers of rounds that differ, an empty round, or times that are not finite.
     """
     count = _rounds(baseline_rounds, target_rounds)
 
@@ -204,7 +228,7 @@ def percentile_interval(
         percentile: from 0 to 100, interpolated between calls as numpy does.
 
     Raises:
-        DataError: fewer than two rounds, an empty round, or NaN.
+        DataError: fewer than two rounds, an empty round, or times that are not finite.
     """
     count = _rounds(rounds)
 
@@ -223,10 +247,12 @@ def _resampled(
     confidence: float,
     *,
     width: int | None = None,
+    columns: int = 1,
 ) -> tuple[float, float, np.ndarray]:
     """Low, high and all values of a statistic of drawn indices: (..., count) to (...).
 
-    `width` is the length of the longest row that the statistic works on; memory is bounded by it.
+    `width` is the length of the longest row that the statistic works on, `columns` how many values each draw gathers;
+    memory is bounded by them.
     """
     # Expanded percentiles: what t says at n - 1 degrees of freedom, seen through the normal distribution.
     reach = stats.t.ppf((1 + confidence) / 2, count - 1) * np.sqrt(count / (count - 1))
@@ -235,15 +261,16 @@ def _resampled(
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(
             (np.arange(count),),
-            lambda drawn, axis: statistic(drawn),  # noqa: ARG005  scipy hands the axis to all that is vectorized
+            # scipy hands the axis to all that is vectorized, and its quantiles want floating-point numbers
+            lambda drawn, axis: np.asarray(statistic(drawn), dtype=np.float64),  # noqa: ARG005
             vectorized=True,
             method="percentile",
             n_resamples=resamples,
-            batch=max(1, _BATCH_BYTES // (_BYTES_PER_DRAW * (width or count))),
+            batch=max(1, _CHUNK_BYTES // ((_BYTES_PER_DRAW + 8 * columns) * (width or count))),
             confidence_level=1 - 2 * stats.norm.sf(reach),
             rng=np.random.default_rng(seed),
         )
-    _refuse_nan("the metric's values on resamples", result.bootstrap_distribution)
+    _refuse_not_finite("the metric's values on resamples", result.bootstrap_distribution)
     bounds = result.confidence_interval
     return float(bounds.low), float(bounds.high), result.bootstrap_distribution
 
@@ -276,23 +303,31 @@ def _rounds(*variants: Sequence[np.ndarray]) -> int:
     for rounds in variants:
         if empty := sum(len(block) == 0 for block in rounds):
             raise DataError(f"rounds of timing: {empty} of {len(rounds)} hold no call, wanted at least one in each")
-        _refuse_nan("rounds of timing", np.concatenate(rounds))
+        _refuse_not_finite("rounds of timing", np.concatenate(rounds))
     return counts[0]
+
+
+def _on_all(value: Value, evidence: np.ndarray) -> np.ndarray:
+    found = np.asarray(value(evidence))
+    _refuse_not_finite("the metric's value", found)
+    return found
 
 
 def _examples(**columns: np.ndarray) -> int:
     """How many examples all columns have."""
-    lengths = {name: column.shape for name, column in columns.items()}
-    if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
-        raise DataError(f"paired examples: shapes {lengths}, wanted one value per example and as many of each")
-    count = next(iter(lengths.values()))[0]
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
+        raise DataError(f"paired examples: shapes {shapes}, wanted (examples, columns) and the same of each")
+    count = next(iter(shapes.values()))[0]
     if count < 2:
         raise DataError(f"paired examples: {count}, wanted at least 2 to say how sure a figure is")
     for name, column in columns.items():
-        _refuse_nan(name, column)
+        _refuse_not_finite(name, column)
     return count
 
 
-def _refuse_nan(name: str, values: np.ndarray) -> None:
-    if np.issubdtype(values.dtype, np.floating) and (count := int(np.isnan(values).sum())):
-        raise DataError(f"{name}: {count} of {values.size} are NaN, wanted numbers; did the model diverge or overflow?")
+def _refuse_not_finite(name: str, values: np.ndarray) -> None:
+    if np.issubdtype(values.dtype, np.floating) and (count := int((~np.isfinite(values)).sum())):
+        raise DataError(
+            f"{name}: {count} of {values.size} are not finite, wanted numbers; did the model diverge or overflow?"
+        )

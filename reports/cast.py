@@ -1,4 +1,4 @@
-"""Who is who in a run: the reference, the steps on the way, the result; which shapes and metrics were measured."""
+"""Who is who in a run: reference, steps, result, variants; which shapes and metrics were measured."""
 
 from __future__ import annotations
 
@@ -70,15 +70,36 @@ def reference_of(run: Run) -> str | None:
     return next((name for name in baselines if name in compared), baselines[0] if baselines else None)
 
 
+def variants_of(run: Run) -> list[Target]:
+    """The variants of a sweep; none in a run of one recipe."""
+    return [target for target in run.targets if target.kind == "variant"]
+
+
+def short_name(variant: str) -> str:
+    """A variant's values alone, where the settings that vary are told elsewhere.
+
+    >>> short_name("layers=3,encoder_parameters=0.7")
+    '3, 0.7'
+    """
+    parts = [part.partition("=") for part in variant.split(",")]
+    return ", ".join(value for _, _, value in parts) if all(equals for _, equals, _ in parts) else variant
+
+
 def baselines_of(run: Run) -> list[str]:
-    """Every baseline that something was compared with, in the order of the targets."""
+    """Every baseline that something was compared with, in the order of the targets; variants are none."""
     order = {target.name: place for place, target in enumerate(targets_of(run))}
-    names = _distinct(comparison.baseline for comparison in run.comparisons)
+    variants = {target.name for target in variants_of(run)}
+    names = _distinct(c.baseline for c in run.comparisons if c.baseline not in variants)
     return sorted(names, key=lambda name: order.get(name, len(order)))
 
 
 def subject_of(run: Run) -> str | None:
-    """What the run is about: its result, else the last target that was compared, else the last one measured."""
+    """What the run is about: its result, else the last target that was compared, else the last one measured.
+
+    None where nothing was measured, and of a sweep: it is about all of its variants.
+    """
+    if variants_of(run):
+        return None
     targets = targets_of(run)
     results = [target.name for target in targets if target.kind == "result"]
     compared = {comparison.target for comparison in run.comparisons}
@@ -112,6 +133,17 @@ def metrics_of(run: Run) -> list[str]:
     names = _distinct(m.name for m in run.measurements if m.name not in _COSTS)
     promised = gate_settings(run, "max_quality_drop").get("metric")
     return sorted(names, key=lambda name: name != promised)
+
+
+def rises(run: Run, metric: str) -> bool:
+    """Whether more of a metric is worse, as of perplexity: what was lost in quality is then told as a rise."""
+    known = next((m.higher_is_better for m in run.measurements if m.name == metric), metric != "perplexity")
+    return not known
+
+
+def loss_name(run: Run, metric: str) -> str:
+    """What a quality drop is called: `accuracy lost`, `rise in perplexity`."""
+    return f"rise in {metric}" if rises(run, metric) else f"{metric} lost"
 
 
 def unit_of(run: Run, name: str) -> str:

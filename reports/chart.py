@@ -81,11 +81,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of the headline, and the limit that a gate sets it, if one does."""
+    """One figure of the headline, and the limit that a gate sets it, if one does, as a number and in words."""
 
     label: str
     mark: Mark
     limit: float | None = None
+    wanted: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def headline(name: str, alt: str, scales: Sequence[Scale]) -> str:
     """A dot for each figure with its interval, and a mark where a gate's limit is; one axis below the other."""
     counts = [len(scale.rows) for scale in scales]
     with _style(name):
-        figure = _figure(64 * len(scales) + 25 * sum(counts), _NARROW)
+        figure = _figure(64 * len(scales) + 30 * sum(counts), _NARROW)
         figure.set_layout_engine("constrained", h_pad=7 / 72)
         grid = figure.subplots(len(scales), 1, squeeze=False, height_ratios=counts)
         for scale, axes in zip(scales, grid[:, 0], strict=True):
@@ -158,23 +159,35 @@ def steps(name: str, alt: str, labels: Sequence[str], roles: Sequence[str], pane
 
 
 def tradeoff(
-    name: str, alt: str, points: Sequence[Point], *, x_title: str, y_title: str, several_runs: bool = False
+    name: str,
+    alt: str,
+    points: Sequence[Point],
+    *,
+    x_title: str,
+    y_title: str,
+    several_runs: bool = False,
+    front: Sequence[int] | None = None,
 ) -> str:
-    """Quality against latency, each point named beside it; a line joins reference, steps and result of a run."""
+    """Quality against a cost, each point named beside it.
+
+    A line joins reference, steps and result of a run; or, where `front` says which points are on it, in the order of
+    their cost, the Pareto front is drawn as stairs: what is reached for a cost, until the next point is paid for.
+    """
     with _style(name):
         figure = _figure(400)
         axes = figure.subplots()
         axes.grid(visible=True, linewidth=0.7)
         _scale_latency(axes, points)
         colours = [_point_colour(point, several_runs) for point in points]
-        for run in sorted({point.run for point in points}):
-            _join(axes, [point for point in points if point.run == run], _RUNS[run % 6] if several_runs else _STEP)
+        lines = _paths(points) if front is None else {0: _stairs([points[place] for place in front])}
+        for run, line in lines.items():
+            _join(axes, line, _RUNS[run % 6] if several_runs else _STEP if front is None else _RESULT)
         for point, colour in zip(points, colours, strict=True):
             _draw_point(axes, point, colour)
         axes.set_xlabel(x_title)
         axes.set_ylabel(y_title)
         axes.margins(x=0.12, y=0.14)
-        _name_points(figure, axes, points)
+        _name_points(figure, axes, points, list(lines.values()))
         return _svg(figure, name, alt)
 
 
@@ -247,10 +260,18 @@ def _draw_scale(axes: Axes, scale: Scale) -> None:
     axes.axvline(neutral, color=_BASELINE, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
     for line, row in enumerate(scale.rows):
         _draw_mark(axes, line, row.mark, _RESULT, bars=False, limit=row.limit)
+        if row.limit is not None:
+            _write_above(axes, row.wanted, (row.limit, line))
     axes.set_yticks(range(len(scale.rows)), [row.label for row in scale.rows])
     axes.tick_params(axis="y", length=0, labelcolor=_INK, labelsize=11.0)
     axes.set_ylim(len(scale.rows) - 0.5, -0.5)
     axes.spines["left"].set_visible(False)
+
+
+def _write_above(axes: Axes, text: str, place: tuple[float, float]) -> None:
+    axes.annotate(
+        text, place, xytext=(0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=8.5, color=_MUTED
+    )
 
 
 def _limits(scale: Scale, neutral: float) -> tuple[float, float]:
@@ -318,15 +339,24 @@ def _point_colour(point: Point, several_runs: bool) -> str:
     return _RUNS[point.run % len(_RUNS)] if several_runs and point.role != "baseline" else _ROLES[point.role]
 
 
-def _join(axes: Axes, points: Sequence[Point], colour: str) -> None:
-    path = _path(points)
-    places = [point.latency.value for point in path], [point.quality.value for point in path]
-    axes.plot(*places, color=colour, linewidth=1.0, alpha=0.45, zorder=1)
+def _join(axes: Axes, line: Sequence[tuple[float, float]], colour: str) -> None:
+    axes.plot([x for x, _ in line], [y for _, y in line], color=colour, linewidth=1.0, alpha=0.45, zorder=1)
 
 
-def _path(points: Sequence[Point]) -> list[Point]:
-    """A run's points on the way from its reference, which comes first, to its result."""
-    return [points[0], *(point for point in points[1:] if point.role != "baseline")]
+def _paths(points: Sequence[Point]) -> dict[int, list[tuple[float, float]]]:
+    """Each run's way from its reference, which comes first, to its result."""
+    paths: dict[int, list[tuple[float, float]]] = {}
+    for point in points:
+        if point.run not in paths or point.role != "baseline":
+            paths.setdefault(point.run, []).append((point.latency.value, point.quality.value))
+    return dict(sorted(paths.items()))
+
+
+def _stairs(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Across at what is reached so far, then up, or down where less is better, at the next point's cost."""
+    corners = [(point.latency.value, point.quality.value) for point in points]
+    between = [(after[0], before[1]) for before, after in pairwise(corners)]
+    return [corner for pair in zip(corners, [*between, corners[-1]], strict=True) for corner in pair]
 
 
 def _draw_point(axes: Axes, point: Point, colour: str) -> None:
@@ -338,7 +368,9 @@ def _draw_point(axes: Axes, point: Point, colour: str) -> None:
         axes.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=1.2, zorder=2)
 
 
-def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+def _name_points(
+    figure: Figure, axes: Axes, points: Sequence[Point], lines: Sequence[Sequence[tuple[float, float]]]
+) -> None:
     """Write the labels once the layout is known: their places depend on where the points are on paper."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -354,8 +386,8 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     frame = axes.get_window_extent()
     bounds = Box(frame.x0 + 2, frame.y0 + 2, frame.x1, frame.y1)
     obstacles = [box for point in points for box in _drawn_boxes(axes, point)]
-    for run in {point.run for point in points}:
-        places = [_on_paper(axes, p.latency.value, p.quality.value) for p in _path([p for p in points if p.run == run])]
+    for line in lines:
+        places = [_on_paper(axes, *corner) for corner in line]
         obstacles += [box for ends in pairwise(places) for box in _line_boxes(*ends)]
     for point, anchor, placed in zip(named, anchors, place(anchors, sizes, obstacles, bounds), strict=True):
         _write_label(axes, point, anchor, placed.box, joined=placed.far)

@@ -17,7 +17,8 @@ def sections_over(runs: Sequence[Run]) -> list[Section]:
     """A comparison of the runs, followed by the sections of each."""
     labels = cast.labels_of(runs)
     tables = [_size_table(runs, labels), _quality_table(runs, labels), _speed_table(runs, labels)]
-    opening = [*_failed_gates(runs, labels), *_warnings(runs), *(Grid(table) for table in tables if table)]
+    warnings = [*_failed_gates(runs, labels), *_warnings(runs), *_sweeps(runs, labels)]
+    opening = [*warnings, *(Grid(table) for table in tables if table)]
     sections = [Section("runs", "The runs side by side", tuple(opening))]
     chart = tradeoff_chart(runs, "runs-")
     if chart:
@@ -47,7 +48,7 @@ def _size_row(run: Run) -> Iterator[Cell]:
 
 def _quality_table(runs: Sequence[Run], labels: Sequence[str]) -> Table | None:
     metrics = list(dict.fromkeys(metric for run in runs for metric in cast.metrics_of(run)))
-    columns = [name for metric in metrics for name in (metric, f"{metric} lost", f"verdict on {metric}")]
+    columns = [name for metric in metrics for name in (metric, cast.loss_name(runs[0], metric), f"verdict on {metric}")]
     rows = [[label, *_quality_row(run, metrics)] for run, label in zip(runs, labels, strict=True)]
     return table_of("Quality of each run's result", ["run", *columns], rows) if metrics else None
 
@@ -95,3 +96,10 @@ def _failed_gates(runs: Sequence[Run], labels: Sequence[str]) -> Iterator[Block]
         for notice in gate_notice(run):
             if notice.tone == "bad":
                 yield Paragraph(f"{label}: {notice.text}", "bad")
+
+
+def _sweeps(runs: Sequence[Run], labels: Sequence[str]) -> Iterator[Block]:
+    """A sweep has no one result, so its row of these tables says little."""
+    for run, label in zip(runs, labels, strict=True):
+        if cast.variants_of(run):
+            yield Paragraph(f"{label} is a sweep: its variants stand in its own part below.", "note")

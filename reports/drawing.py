@@ -6,11 +6,13 @@ The drawing library is loaded only when a chart is drawn.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from evaluation.measurement import Comparison, Measurement, Run, Target
 from reports import cast
+from reports.front import Cost, Place, places
 from reports.headline import name_of, reading_of
 from reports.number import drop_scale, plain, read_measurement
 from reports.outline import Block, Chart, Fold, Grid
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 AnatomyRow = tuple[str, str, list[dict[str, Any]]]
 
 _MOST_CURVE_ROWS = 12
+_MOST_NAMES = 16
 _REFERENCE = "reference"
 
 
@@ -46,10 +49,7 @@ def headline_chart(run: Run, prefix: str) -> Chart | None:
         from reports import chart
 
         scales = [chart.Scale("Ratio (right is better)", _rows(run, ratios), log=True)]
-        scales += [
-            chart.Scale(f"{unit.strip().capitalize() or 'Quality'} lost (left is better)", _rows(run, group))
-            for unit, group in drops.items()
-        ]
+        scales += [chart.Scale(_loss_title(run, unit, group), _rows(run, group)) for unit, group in drops.items()]
         return chart.headline(name, alt, [scale for scale in scales if scale.rows])
 
     marks = " Upright marks are the gates' limits." if any(cast.limit_of(run, c) is not None for c in shown) else ""
@@ -133,6 +133,40 @@ def tradeoff_chart(runs: Sequence[Run], prefix: str) -> Chart | None:
     )
 
 
+def front_chart(run: Run, metric: str, cost: Cost, name: str) -> Chart:
+    """Quality against one cost, with the Pareto front as stairs; variants are named by their values."""
+    found = places(run, metric, cost)
+    front = [index for index, place in enumerate(found) if place.on_front]
+    crowded = len(found) > _MOST_NAMES
+    labels = [
+        cast.short_name(place.target.name) if not crowded or place.on_front or place.target.kind == "baseline" else ""
+        for place in found
+    ]
+    figures = [
+        f"{place.target.name} {read_measurement(place.cost).figure}, {read_measurement(place.quality).figure}"
+        f"{', on the front' if place.on_front else ''}"
+        for place in found
+    ]
+    unit, factor = ("MB", 1e6) if cost.measurement == "bytes" else ("ms", 1.0)
+    alt = f"{metric} against {cost.title}. {'; '.join(figures)}"
+
+    def draw() -> str:
+        from reports import chart
+
+        points = [
+            chart.Point(label, _front_role(place), _scaled(_sure(place.cost), factor), _sure(place.quality))
+            for label, place in zip(labels, found, strict=True)
+        ]
+        better = "up" if found[0].quality.higher_is_better else "down"
+        x_title, y_title = f"{cost.title}, {unit} (left is better)", f"{metric} ({better} is better)"
+        return chart.tradeoff(name, alt, points, x_title=x_title, y_title=y_title, front=front)
+
+    settings = ", ".join(part.partition("=")[0] for part in next(iter(cast.variants_of(run))).name.split(","))
+    named = f" Variants are named by their {settings}" + (", on the front alone." if crowded else ".")
+    caption = f"{metric} against {cost.title}: the stairs are the Pareto front, whiskers are 95 % intervals.{named}"
+    return Chart(name, caption, alt, draw)
+
+
 def anatomy_rows(run: Run) -> list[AnatomyRow]:
     """The anatomy of each target as it was recorded, leaving out those that did not change it: name, role, rows."""
     recorded = run.tables.get("anatomy")
@@ -144,7 +178,7 @@ def anatomy_rows(run: Run) -> list[AnatomyRow]:
     found: list[AnatomyRow] = []
     for name in dict.fromkeys(row["target"] for row in rows):
         groups = [row for row in rows if row["target"] == name]
-        if not found or _widths(found[-1][2]) != _widths(groups):
+        if not found or cast.variants_of(run) or _widths(found[-1][2]) != _widths(groups):
             found.append((name, roles.get(name, "step"), groups))
     return found
 
@@ -187,17 +221,36 @@ def training_charts(run: Run, prefix: str) -> Iterator[Block]:
         yield Fold(f"Values recorded in {stage}", tuple(Grid(_curve_table(each, value)) for each, value in members))
 
 
+def _front_role(place: Place) -> str:
+    if place.target.kind == "baseline":
+        return "baseline"
+    return "result" if place.on_front else "step"
+
+
+def _scaled(mark: Mark, factor: float) -> Mark:
+    low, high = (None if end is None else end / factor for end in (mark.low, mark.high))
+    return replace(mark, value=mark.value / factor, low=low, high=high)
+
+
 def _rows(run: Run, comparisons: Sequence[Comparison]) -> tuple[Row, ...]:
     from reports.chart import Mark, Row
 
     rows = []
     for c in comparisons:
         factor = _drop_scale(run, c)[0]
-        limit = cast.limit_of(run, c)
+        limit, suffix = cast.limit_of(run, c), _drop_scale(run, c)[1]
         value, low, high, mark = (None if end is None else end * factor for end in (c.value, c.low, c.high, limit))
         assert value is not None
-        rows.append(Row(name_of(c), Mark(value, low, high, reading_of(run, c).figure), mark))
+        wanted = "" if mark is None else f"gate: {plain(mark)}{suffix}"
+        rows.append(Row(name_of(run, c), Mark(value, low, high, reading_of(run, c).figure), mark, wanted))
     return tuple(rows)
+
+
+def _loss_title(run: Run, unit: str, comparisons: Sequence[Comparison]) -> str:
+    metrics = list(dict.fromkeys(str(c.conditions.get("metric", "quality")) for c in comparisons))
+    if all(cast.rises(run, metric) for metric in metrics):
+        return f"Rise in{unit} (left is better)" if unit else "Rise (left is better)"
+    return f"{unit.strip().capitalize() or 'Quality'} lost (left is better)"
 
 
 def _headline_words(run: Run, comparison: Comparison) -> str:
@@ -205,7 +258,7 @@ def _headline_words(run: Run, comparison: Comparison) -> str:
     factor, suffix = _drop_scale(run, comparison)
     bound = "at most" if comparison.name == "quality_drop" else "at least"
     gate = "" if limit is None else f", gate: {bound} {plain(limit * factor)}{suffix}"
-    return f"{name_of(comparison)}: {reading_of(run, comparison)}{gate}"
+    return f"{name_of(run, comparison)}: {reading_of(run, comparison)}{gate}"
 
 
 def _drop_scale(run: Run, comparison: Comparison) -> tuple[float, str]:
@@ -293,7 +346,9 @@ def _stage(name: str) -> str:
 
 
 def _curve_title(name: str) -> str:
-    return name.partition(".")[2] or name
+    """What a series is of; a sweep puts the variant behind it in brackets, told here by its values."""
+    title, bracket, variant = (name.partition(".")[2] or name).partition(" (")
+    return f"{title} ({cast.short_name(variant.removesuffix(')'))})" if bracket else title
 
 
 def _file_name(name: str) -> str:

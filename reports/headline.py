@@ -18,12 +18,24 @@ _VERDICTS = {
 }
 
 
+_PROMISES = {
+    "fusion": "the graph holds the attention that was asked for, in every layer",
+    "parity": "the graph gives what the torch model gives, however texts are padded",
+    "quantized_operators": "everything that can be in int8 is",
+    "quantized_agreement": "quantizing changes few decisions",
+    "max_quality_drop": "not more quality is lost",
+    "min_speedup": "it is that much faster",
+    "min_compression": "it is that much smaller",
+}
+
+
 def headline_blocks(run: Run) -> tuple[Block, ...]:
     """What the run comes to: gates that failed first, then figures against the reference, each with its interval."""
     subject, reference = cast.subject_of(run), cast.reference_of(run)
-    if subject is None:
-        return (Paragraph("Nothing was measured in this run.", "note"),)
     blocks: list[Block] = list(gate_notice(run))
+    if subject is None:
+        bare = not run.gates and not run.tables
+        return (*blocks, Paragraph("Nothing was measured in this run.", "note")) if bare else tuple(blocks)
     tiles = comparison_tiles(run, subject, reference) if reference else ()
     if tiles:
         stage = next((f" ({t.stage})" for t in cast.targets_of(run) if t.name == subject and t.stage), "")
@@ -66,9 +78,11 @@ def gates_table(run: Run) -> Table:
     rows: list[list[Cell]] = []
     for gate in run.gates:
         value, limit = _gate(run, gate)
-        rows.append([gate.name, gate.target, limit, Reading(value), "held" if gate.passed else "FAILED", gate.detail])
+        outcome = "held" if gate.passed else "FAILED"
+        rows.append([gate.name, _PROMISES.get(gate.name, ""), gate.target, limit, Reading(value), outcome, gate.detail])
     failed = [place for place, gate in enumerate(run.gates) if not gate.passed]
-    return table_of("Gates", ["gate", "judged", "wanted", "measured", "outcome", "detail"], rows, accent=failed)
+    columns = ["gate", "what it promises", "judged", "wanted", "measured", "outcome", "detail"]
+    return table_of("Gates", columns, rows, accent=failed)
 
 
 def quality_table(run: Run) -> Grid | None:
@@ -77,7 +91,7 @@ def quality_table(run: Run) -> Grid | None:
     rows: list[list[Cell]] = [
         [
             c.baseline,
-            "agreement" if c.name == "agreement" else f"drop in {c.conditions.get('metric', 'quality')}",
+            "agreement" if c.name == "agreement" else cast.loss_name(run, str(c.conditions.get("metric", "quality"))),
             reading_of(run, c),
             read_p_value(c.p_value),
             verdict_words(c) if c.name == "quality_drop" else "",
@@ -90,10 +104,11 @@ def quality_table(run: Run) -> Grid | None:
     return Grid(table_of(f"Quality of {subject} against each baseline", columns, rows)) if rows else None
 
 
-def name_of(comparison: Comparison) -> str:
+def name_of(run: Run, comparison: Comparison) -> str:
     """What a comparison is of, for a reader: `times faster at 1 x 128`."""
     names = {"compression_ratio": "times smaller", "speedup": "times faster", "agreement": "same decisions"}
-    name = names.get(comparison.name, f"{comparison.conditions.get('metric', 'quality')} lost")
+    metric = str(comparison.conditions.get("metric", "quality"))
+    name = names.get(comparison.name) or cast.loss_name(run, metric)
     return _with_shape(name, cast.shape_of(comparison))
 
 
@@ -116,7 +131,7 @@ def verdict_words(comparison: Comparison) -> str:
 
 
 def _tile(run: Run, comparison: Comparison) -> Tile:
-    name, reading = name_of(comparison), reading_of(run, comparison)
+    name, reading = name_of(run, comparison), reading_of(run, comparison)
     if comparison.name == "compression_ratio":
         return Tile(name, reading, _sizes(run, comparison), _tone(comparison))
     if comparison.name == "agreement":
@@ -140,7 +155,8 @@ def _sizes(run: Run, comparison: Comparison) -> str:
 def _failure(run: Run, gate: Gate) -> str:
     value, limit = _gate(run, gate)
     reason = f" ({gate.detail})" if value == "none" and gate.detail else ""
-    return f"{gate.name} is {value}{reason}, wanted {limit}"
+    whose = f" of {gate.target}" if cast.variants_of(run) else ""
+    return f"{gate.name}{whose} is {value}{reason}, wanted {limit}"
 
 
 def _gate(run: Run, gate: Gate) -> tuple[str, str]:

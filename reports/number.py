@@ -12,6 +12,9 @@ from evaluation.measurement import Comparison, Gate, Measurement
 
 _SIGNIFICANT_FIGURES = 3
 _PARAMETERS = ("parameters", "encoder_parameters")
+_BARE_UNITS = ("ratio", "correlation", "perplexity")  # the metric's name says what the number is
+# Gates of stages, whose names do not say which side of the limit is right.
+_AT_MOST, _AT_LEAST = ("parity",), ("quantized_operators", "quantized_agreement")
 _POWERS = ((1e12, 4), (1e9, 3), (1e6, 2), (1e3, 1))
 
 
@@ -43,7 +46,7 @@ def read_measurement(measurement: Measurement) -> Reading:
         None if measurement.high is None else measurement.high / factor,
         suffix=suffix,
         count=measurement.count,
-        most_decimals=3 if measurement.unit == "ratio" else None,
+        most_decimals=3 if measurement.unit in ("ratio", "correlation") else None,
     )
 
 
@@ -61,7 +64,8 @@ def read_comparison(comparison: Comparison, *, unit: str = "ratio", count: int |
     factor, suffix = drop_scale(str(comparison.conditions.get("metric", "")), unit)
     value, low, high = (None if v is None else v * factor for v in values)
     assert value is not None
-    return _reading(value, low, high, suffix=suffix, count=count, most_decimals=2 if suffix == " points" else None)
+    most = 2 if suffix == " points" else 3 if unit == "correlation" else None
+    return _reading(value, low, high, suffix=suffix, count=count, most_decimals=most)
 
 
 def read_p_value(p_value: float | None) -> str:
@@ -81,7 +85,8 @@ def read_gate(gate: Gate, *, metric: str = "", unit: str = "") -> tuple[str, str
         suffix = "x"
     elif gate.name.startswith("max_quality_drop") and unit:
         factor, suffix = drop_scale(metric, unit)
-    bound = "at most " if gate.name.startswith("max_") else "at least " if gate.name.startswith("min_") else ""
+    at_most, at_least = gate.name.startswith(("max_", *_AT_MOST)), gate.name.startswith(("min_", *_AT_LEAST))
+    bound = "at most " if at_most else "at least " if at_least else ""
     value = _no_value(gate) if gate.value is None else f"{plain(gate.value * factor)}{suffix}"
     return value, f"{bound}{plain(gate.limit * factor)}{suffix}"
 
@@ -94,7 +99,7 @@ def drop_scale(metric: str, unit: str) -> tuple[float, str]:
     """
     if metric == "perplexity":
         return 100.0, " %"  # a drop in perplexity is relative
-    return (100.0, " points") if unit == "ratio" else (1.0, f" {unit}" if unit else "")
+    return (100.0, " points") if unit == "ratio" else (1.0, "" if unit in ("", *_BARE_UNITS) else f" {unit}")
 
 
 def plain(value: float) -> str:
@@ -106,6 +111,24 @@ def plain(value: float) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A time that a reader can grasp.
+
+    >>> duration(8.25), duration(616.9), duration(7384)
+    ('8.25 s', '10 min 17 s', '2 h 3 min')
+    """
+    if seconds < 60:
+        return f"{plain(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """A number of bytes as `2.45 GB`."""
+    factor, suffix = _prefixed(count, (" B", " kB", " MB", " GB", " TB"))
+    return f"{plain(count / factor)}{suffix}"
 
 
 def per_cent(ratio: float) -> str:
@@ -144,6 +167,9 @@ def _decimals(value: float, ends: list[float], most: int | None) -> int:
         return max(by_size, 0)
     magnitude = _magnitude(half_width)
     by_spread = -magnitude + (1 if half_width / 10.0**magnitude < 2.5 else 0)
+    nearest = min(map(abs, ends)) if ends[0] * ends[1] > 0 else 0.0
+    if nearest:  # an interval that leaves out zero is not written as if it began there
+        by_spread = max(by_spread, -_magnitude(nearest))
     return min(by_size, by_spread)
 
 
@@ -157,7 +183,7 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def _scale(measurement: Measurement) -> tuple[float, str]:
-    if measurement.unit == "ratio":
+    if measurement.unit in _BARE_UNITS:
         return 1.0, ""
     if measurement.unit in ("bytes", "byte", "B"):
         return _prefixed(measurement.value, (" B", " kB", " MB", " GB", " TB"))

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import yaml
 
 from evaluation.measurement import Measurement, Run
-from reports import cast
+from reports import cast, sweep
+from reports.datacard import data_blocks
 from reports.drawing import anatomy_chart, anatomy_rows, headline_chart, steps_chart, tradeoff_chart, training_charts
 from reports.headline import gates_table, headline_blocks, quality_table
+from reports.machine import machine_table
 from reports.number import Reading, per_cent, plain, read_measurement
 from reports.outline import Block, Code, Fold, Grid, Paragraph, Section
-from reports.record import cell_of, facts, table_of_record
+from reports.record import table_of_record
 from reports.table import Cell, Table, compared, measured, method_of, table_of, title_of
 
 if TYPE_CHECKING:
     from evaluation.measurement import Target
 
-_SHOWN_ELSEWHERE = ("anatomy", "data", "source")
-_OF_THIS_SITTING = ("seconds", "peak_memory_bytes")
+_MOST_ROWS = 60
+_SHOWN_ELSEWHERE = ("anatomy", "data", "source", "variants", "sweep")
+
+Part = tuple[str, str, Iterable[Block | None]]
 
 
 def sections_of(run: Run, *, prefix: str = "", level: int = 2) -> list[Section]:
     """The run's sections in reading order. `prefix` keeps anchors and file names of several runs apart."""
-    headline = [*headline_blocks(run), headline_chart(run, prefix), Paragraph(method_of(run), "note")]
-    parts: list[tuple[str, str, Iterable[Block | None]]] = [
-        ("headline", "What it comes to", headline),
-        ("steps", "Step by step", _steps(run, prefix)),
-        ("tradeoff", "Quality against latency", [tradeoff_chart([run], prefix), _quality(run), quality_table(run)]),
-        ("latency", "Latency by shape", _latency(run)),
-        ("anatomy", "Anatomy, layer by layer", _anatomy(run, prefix)),
+    parts = _of_sweep(run, prefix) if cast.variants_of(run) else _of_one(run, prefix)
+    parts += [
         ("training", "Training", training_charts(run, prefix)),
-        ("gates", "Gates", [Grid(gates_table(run)) if run.gates else None]),
+        ("gates", "Gates", _gates(run)),
         ("data", "Data", _data(run)),
-        ("tables", "Recorded by the stages", _other_tables(run)),
-        ("environment", "Environment", [_grid(_environment(run))]),
+        ("tables", "Recorded by the stages" if run.targets else "What was recorded", _other_tables(run)),
+        ("environment", "Environment", [_grid(machine_table(run.environment))]),
         ("skipped", "Not measured", _skipped(run)),
         ("measurements", "All measurements", [_all_measurements(run)]),
         ("recipe", "Recipe", _recipe(run)),
@@ -44,6 +43,35 @@ def sections_of(run: Run, *, prefix: str = "", level: int = 2) -> list[Section]:
     ]
     kept = ((name, title, tuple(block for block in blocks if block)) for name, title, blocks in parts)
     return [Section(f"{prefix}{name}", title, blocks, level) for name, title, blocks in kept if blocks]
+
+
+def _of_one(run: Run, prefix: str) -> list[Part]:
+    """What a run of one recipe shows first: its result, and the way there."""
+    headline = [*headline_blocks(run), headline_chart(run, prefix), Paragraph(method_of(run), "note")]
+    return [
+        ("headline", "What it comes to", headline),
+        ("steps", "Step by step", _steps(run, prefix)),
+        ("tradeoff", "Quality against latency", [tradeoff_chart([run], prefix), _quality(run), quality_table(run)]),
+        ("latency", "Latency by shape", _latency(run)),
+        ("anatomy", "Anatomy, layer by layer", _anatomy(run, prefix)),
+    ]
+
+
+def _of_sweep(run: Run, prefix: str) -> list[Part]:
+    """What a sweep shows first: its variants, and which are worth their cost."""
+    return [
+        ("headline", "What it comes to", [*sweep.opening(run), Paragraph(method_of(run), "note")]),
+        ("front", "Quality against cost", sweep.front_blocks(run, prefix)),
+        ("variants", "Variants", [*sweep.variants(run), _lineage(run)]),
+        ("latency", "Latency by shape", _latency(run)),
+        ("anatomy", "Anatomy, layer by layer", [_units_of_groups(run)]),
+    ]
+
+
+def _gates(run: Run) -> Iterable[Block]:
+    if cast.variants_of(run):
+        return sweep.gate_blocks(run)
+    return [Grid(gates_table(run))] if run.gates else []
 
 
 def _steps(run: Run, prefix: str) -> Iterator[Block | None]:
@@ -61,7 +89,7 @@ def _steps_table(run: Run, path: list[Target]) -> Table:
     rows = [_step_row(run, place, path) for place in range(len(path))]
     columns = ["step", "what it is", "parameters", "size", "change"]
     columns += [f"p50 at {shape}", f"speed-up over {reference}"]
-    columns += [name for metric in metrics for name in (metric, f"{metric} lost")]
+    columns += [name for metric in metrics for name in (metric, cast.loss_name(run, metric))]
     return _marked("What each step did", columns, rows, path)
 
 
@@ -88,8 +116,10 @@ def _change(run: Run, place: int, path: list[Target]) -> Cell:
 
 
 def _lineage(run: Run) -> Fold | None:
-    rows = [
+    swept = bool(cast.variants_of(run))
+    rows: list[list[Cell]] = [
         [
+            *([str(step.get("variant", "all"))] if swept else []),
             str(step.get("stage", "")),
             str(step.get("seed", "")),
             *(_recorded(step, when, name) for name in ("parameters", "bytes") for when in ("before", "after")),
@@ -97,7 +127,8 @@ def _lineage(run: Run) -> Fold | None:
         ]
         for step in run.lineage
     ]
-    columns = ["stage", "seed", "parameters before", "parameters after", "size before", "size after", "digest after"]
+    columns = ["variant"] if swept else []
+    columns += ["stage", "seed", "parameters before", "parameters after", "size before", "size after", "digest after"]
     return Fold("Lineage: what was done to the model", (Grid(table_of("Lineage", columns, rows)),)) if rows else None
 
 
@@ -138,10 +169,13 @@ def _latency(run: Run) -> Iterator[Block]:
 
 
 def _anatomy(run: Run, prefix: str) -> Iterator[Block | None]:
+    if anatomy_rows(run):
+        yield anatomy_chart(run, prefix)
+        yield _units_of_groups(run)
+
+
+def _units_of_groups(run: Run) -> Fold | None:
     rows = anatomy_rows(run)
-    if not rows:
-        return
-    yield anatomy_chart(run, prefix)
     names = list(dict.fromkeys(target for target, _, _ in rows))
     units = {(target, row["axis"], row.get("layer")): row["units"] for target, _, each in rows for row in each}
     places = list(dict.fromkeys((axis, layer) for _, axis, layer in units))
@@ -152,7 +186,8 @@ def _anatomy(run: Run, prefix: str) -> Iterator[Block | None]:
         ]
         for axis, layer in sorted(places, key=lambda place: (str(place[0]), -1 if place[1] is None else place[1]))
     ]
-    yield Fold("Units of every group", (Grid(table_of("Units of every group", ["group", *names], body)),))
+    grid = Grid(table_of("Units of every group", ["group", *names], body))
+    return Fold("Units of every group", (grid,)) if rows else None
 
 
 def _units(count: object) -> Cell:
@@ -161,34 +196,16 @@ def _units(count: object) -> Cell:
 
 def _data(run: Run) -> Iterator[Block | None]:
     yield _grid(table_of_record("Model that went in", run.tables.get("source")))
-    card = run.tables.get("data")
-    if not isinstance(card, Mapping):
-        yield _grid(table_of_record("Data card", card))
-        return
-    # Tables and splits have columns of their own: in one table most cells would be empty.
-    parts = {str(name): part for name, part in card.items() if isinstance(part, Mapping)}
-    yield _grid(facts("Data card", {name: value for name, value in card.items() if str(name) not in parts}))
-    for name, part in parts.items():
-        yield _grid(table_of_record(f"Data card: {name}", part))
-
-
-def _environment(run: Run) -> Table | None:
-    """The machine and its packages; beside time and memory, what they leave out."""
-    record = dict(run.environment)
-    reused = record.get("stages_reused")
-    if isinstance(reused, int) and reused > 0:
-        done = "1 stage was" if reused == 1 else f"{reused} stages were"
-        for name in _OF_THIS_SITTING:
-            if name in record:
-                record[name] = f"{cell_of(record[name])} ({done} found done: this covers the rest only)"
-    return facts("Machine and packages", record)
+    yield from data_blocks(run.tables.get("data"))
 
 
 def _other_tables(run: Run) -> Iterator[Block]:
+    """Tables that the stages recorded, folded; open where no target was measured, as they are what the run is about."""
     for name, record in run.tables.items():
         table = None if name in _SHOWN_ELSEWHERE else table_of_record(name, record)
         if table:
-            yield Fold(name, (Grid(table),))
+            folded = bool(run.targets) or len(table.rows) > _MOST_ROWS
+            yield Fold(name, (Grid(table),)) if folded else Grid(table)
 
 
 def _skipped(run: Run) -> Iterator[Block]:
@@ -214,7 +231,8 @@ def _all_measurements(run: Run) -> Fold | None:
 def _recipe(run: Run) -> Iterator[Block]:
     if run.recipe:
         text = yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100)
-        yield Fold("The resolved recipe: every default spelled out", (Code(text.rstrip("\n"), "yaml"),))
+        whose = " of the first variant" if cast.variants_of(run) else ""
+        yield Fold(f"The resolved recipe{whose}: every default spelled out", (Code(text.rstrip("\n"), "yaml"),))
 
 
 def _reproduce(run: Run) -> Iterator[Block]:
@@ -224,7 +242,7 @@ def _reproduce(run: Run) -> Iterator[Block]:
         told += [f"with this program at commit {commit}"] if commit else []
         told += ["with the package versions that stand under Environment"] if run.environment.get("packages") else []
         yield Paragraph(f"{', '.join(told)}:")
-        yield Code("compress run recipe.yaml", "sh")
+        yield Code(sweep.command_of(run) if cast.variants_of(run) else "compress run recipe.yaml", "sh")
         yield Paragraph("Weights and decisions come out equal on the same machine. Times are measured anew.", "note")
 
 

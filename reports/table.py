@@ -14,6 +14,7 @@ from reports.number import Reading, read_comparison, read_measurement
 Cell = str | Reading
 
 _OPEN = re.compile(r"<!-- results:(?P<name>\S+) -->")
+_WORDY = 24
 _SHUT = "<!-- /results -->"
 
 
@@ -37,6 +38,10 @@ class Table:
     def numeric(self, column: int) -> bool:
         """True where a column holds readings."""
         return any(isinstance(row[column], Reading) for row in self.rows)
+
+    def wordy(self, column: int) -> bool:
+        """True where a column's cells hold sentences, which need room to be read."""
+        return any(len(str(row[column])) > _WORDY for row in self.rows) and not self.numeric(column)
 
 
 def table_of(
@@ -101,7 +106,8 @@ def results(run: Run) -> Table:
     targets = cast.targets_of(run)
     reference = cast.reference_of(run)
     metrics, shapes = cast.metrics_of(run), cast.shapes_of(run)
-    columns = ["model", "parameters", "size", *metrics[:1], *(f"{metric} lost" for metric in metrics[:1]), *metrics[1:]]
+    columns = ["model", "parameters", "size", *metrics[:1]]
+    columns += [*(cast.loss_name(run, metric) for metric in metrics[:1]), *metrics[1:]]
     columns += [str(shape) for shape in shapes]
     rows = [_result_row(run, target, reference) for target in targets]
     return table_of(
@@ -137,7 +143,7 @@ def method_of(run: Run) -> str:
 
 def title_of(target: Target) -> str:
     """A target's name for a reader: `result (04-quantize)`."""
-    told = target.stage is None or target.name.endswith(target.stage)
+    told = target.stage is None or target.kind == "variant" or target.name.endswith(target.stage)
     return target.name if told else f"{target.name} ({target.stage})"
 
 

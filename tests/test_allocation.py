@@ -34,8 +34,9 @@ def anatomies(draw: st.DrawFn) -> Anatomy:
     groups = []
     for layer in range(draw(st.integers(1, 4))):
         heads, channels = draw(st.integers(1, 8)), draw(st.integers(1, 60))
-        groups.append(Group("heads", layer, heads, (), draw(st.integers(1, 500)), 1))
-        groups.append(Group("ffn", layer, channels, (), draw(st.integers(1, 50)), 1))
+        runs = draw(st.integers(1, 3))
+        groups.append(Group("heads", layer, heads, (), draw(st.integers(1, 500)), 1, repeats=runs))
+        groups.append(Group("ffn", layer, channels, (), draw(st.integers(1, 50)), 1, repeats=runs))
     rest = {"embeddings": 7, "encoder": draw(st.integers(0, 100)), "head": 5}
     return Anatomy("bert", len(groups) // 2, tuple(groups), rest)
 
@@ -65,6 +66,14 @@ def _left(anatomy: Anatomy, counts: list[int]) -> int:
     return _cost(anatomy.with_units(units))
 
 
+def _flops(anatomy: Anatomy) -> int:
+    return anatomy.flops(1, 7)
+
+
+def _unit_flops(group: Group) -> int:
+    return group.unit_flops(7)
+
+
 allocations = pytest.mark.parametrize("allocate", [_ranked, _even], ids=["by_rank", "evenly"])
 shares = st.floats(0, 1)
 
@@ -76,6 +85,19 @@ def test_the_budget_is_kept_and_missed_by_less_than_a_block(allocate, anatomy: A
     budget = _budget(anatomy, share)
     left = _left(anatomy, allocate(anatomy, budget=budget))
     dearest = max(_block(group) * group.unit_parameters for group in anatomy.groups)
+    assert budget - dearest < left <= budget
+
+
+@settings(max_examples=60, deadline=None)
+@given(anatomy=anatomies(), share=shares)
+def test_a_budget_of_flops_counts_every_run_of_a_layer(anatomy: Anatomy, share: float):
+    smallest = _flops(anatomy.with_units({group.name: min(group.units, _block(group)) for group in anatomy.groups}))
+    budget = smallest + share * (_flops(anatomy) - smallest)
+    scores = [torch.ones(group.units) for group in anatomy.groups]
+    counts = by_rank(anatomy, anatomy.groups, scores, budget=budget, cost=_flops, unit_cost=_unit_flops, block=_block)
+    pairs = list(zip(anatomy.groups, counts, strict=True))
+    left = sum(2 * 7 * count * group.unit_macs * group.repeats for group, count in pairs)
+    dearest = max(2 * 7 * _block(group) * group.unit_macs * group.repeats for group in anatomy.groups)
     assert budget - dearest < left <= budget
 
 

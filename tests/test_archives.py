@@ -5,6 +5,7 @@ import os
 import stat
 import tarfile
 import zipfile
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def make_tar(path: Path, files: dict[str, bytes], *special: tarfile.TarInfo) -> 
 
 
 def make_zip(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as zipped:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
         for name, content in files.items():
             zipped.writestr(name, content)
     return path
@@ -120,3 +121,56 @@ def test_a_cut_or_foreign_file_is_an_error_of_the_source(tmp_path, into):
     (tmp_path / "plain.txt").write_text("hello")
     with pytest.raises(SourceError, match="neither a tar nor a zip"):
         extract(tmp_path / "plain.txt", ["a"], into)
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_a_device_that_is_asked_for_by_name_is_refused(kind, tmp_path, into):
+    device = tarfile.TarInfo("top/device")
+    device.type = kind
+    with pytest.raises(SourceError, match="top/device is a link or a device"):
+        extract(make_tar(tmp_path / "archive", FILES, device), ["top/device"], into)
+    assert not contents(into)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_out_of_the_archive_does_not_bring_the_file_it_points_to(kind, tmp_path, into):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    link = tarfile.TarInfo("top/data/link.txt")
+    link.type, link.linkname = kind, str(secret)
+    with pytest.raises(SourceError, match="is a link"):
+        extract(make_tar(tmp_path / "archive", FILES, link), ["top/data/link.txt"], into)
+    assert not contents(into)
+
+
+def test_a_file_is_not_written_through_a_link_that_came_before_it(tmp_path, into):
+    link = tarfile.TarInfo("top/data")
+    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+    with tarfile.open(tmp_path / "archive", "w:gz") as tar:
+        tar.addfile(link)
+        inner = tarfile.TarInfo("top/data/escaped.txt")
+        inner.size = 1
+        tar.addfile(inner, io.BytesIO(b"!"))
+    with pytest.raises(SourceError, match="is a link"):
+        extract(tmp_path / "archive", ["top"], into)
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+@pytest.mark.parametrize("name", ["/absolute.txt", "top//../../up.txt", "top/C:\\Windows\\x.txt"])
+def test_asking_by_a_name_that_leads_out_is_refused_before_anything_is_written(name, tmp_path, into):
+    with pytest.raises(SourceError, match="may leave the folder"):
+        extract(make_zip(tmp_path / "archive", {name: b"!"}), [name], into)
+    assert not contents(into)
+
+
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_no_more_comes_out_than_half_of_what_is_free(make, tmp_path, into, monkeypatch):
+    free = 100_000
+    usage = namedtuple("usage", "total used free")(free, 0, free)
+    monkeypatch.setattr("compress.archives.shutil.disk_usage", lambda _path: usage)
+    bomb = make(tmp_path / "bomb", {"top/a": bytes(free // 4), "top/b": bytes(free // 4), "top/c": b"!"})
+    assert bomb.stat().st_size < free // 50
+    with pytest.raises(SourceError, match="half of the disk's free space"):
+        extract(bomb, ["top"], into)
+    assert sum(map(len, contents(into).values())) <= free // 2
+    assert len(extract(bomb, ["top/a"], into / "..").read_bytes()) == free // 4

@@ -342,7 +342,10 @@ def test_a_damaged_onnx_file_is_named(ask, small, tmp_path):
     shutil.copytree(small.output / "model", tmp_path / "model")
     graph = tmp_path / "model" / "onnx" / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:1000])
-    refused(ask("measure", graph, "--data", "texts.tsv", "--latency", "1x8"), f"{re.escape(str(graph))}: onnxruntime")
+    refused(
+        ask("measure", graph, "--data", "texts.tsv", "--latency", "1x8"),
+        f"{re.escape(str(graph))}: not a readable ONNX file",
+    )
 
 
 def test_models_that_do_not_share_their_labels_are_not_compared(ask, small, tmp_path):
@@ -351,7 +354,7 @@ def test_models_that_do_not_share_their_labels_are_not_compared(ask, small, tmp_
     config["id2label"] = {"0": "no", "1": "yes"}
     (tmp_path / "other" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     answer = ask("measure", small.output / "model", tmp_path / "other", "--data", "texts.tsv", "--latency", "1x8")
-    refused(answer, "do not share their labels.*negative, positive; .*no, yes")
+    refused(answer, "do not share task and labels.*negative, positive; .*no, yes")
 
 
 # Sources that are pinned
@@ -413,7 +416,9 @@ def start(home: Path, cache: Path, log: Path, *words: str) -> subprocess.Popen[s
     A shell starts what it puts in the background with interrupts ignored, and children inherit that: undone here, so
     that the tests themselves may run in the background.
     """
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import compress.__main__"
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom compress import cli; cli.main()"
+    )
     command = [sys.executable, "-c", program, *words]
     with log.open("w", encoding="utf-8") as err:
         return subprocess.Popen(command, cwd=home, env=outside(cache), stdout=subprocess.PIPE, stderr=err, text=True)

@@ -1,4 +1,4 @@
-"""Splits are disjoint and stay put; batches hold every example once; timing batches hold no padding."""
+"""Splits are disjoint and stay put."""
 
 import json
 from pathlib import Path
@@ -8,26 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
-from compress.data import DataSettings, Encoded, Split, batches, encode, fixed_batch, load_data, text_places
+from compress.data import DataSettings, Split, load_data, text_places
 from compress.errors import DataError
 from compress.sources import Sources
 
 WORDS = [f"w{number}" for number in range(50)]
-
-
-def make_tokenizer(**options: object) -> PreTrainedTokenizerFast:
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *WORDS])}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
-    inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **names, **options)
 
 
 def make_split(count: int, *, pairs: bool = False, seed: int = 0) -> Split:
@@ -236,97 +222,6 @@ def test_settings_with_every_default_spelled_out_mean_the_same():
     dumped = settings.model_dump(mode="json")
     assert dumped["calibration"] == {"from": "dev", "examples": 512}
     assert DataSettings.model_validate(dumped) == settings
-
-
-# Batches
-
-
-@pytest.mark.parametrize("seed", [None, 0, 7])
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("pairs", [False, True])
-def test_batches_hold_every_example_once_and_unharmed(seed, side, pairs):
-    split, tokenizer = make_split(101, pairs=pairs), make_tokenizer(padding_side=side)
-    encoded = encode(split, tokenizer, max_tokens=48)
-    found = list(batches(encoded, 8, shuffle_seed=seed))
-    assert sorted(np.concatenate([batch.index for batch in found])) == list(range(101))
-    assert sorted(len(batch.index) for batch in found)[1:] == [8] * 12
-    for batch in found:
-        rows = batch.index.tolist()
-        assert batch.labels.tolist() == split.labels[batch.index].tolist()
-        plain = tokenizer(
-            [split.texts[row] for row in rows], [split.pairs[row] for row in rows] if pairs else None,
-            truncation=True, max_length=48, padding="longest", return_tensors="np",
-        )  # fmt: skip
-        assert {name: array.tolist() for name, array in batch.inputs.items()} == {
-            name: array.tolist() for name, array in plain.items()
-        }
-        assert {array.dtype for array in batch.inputs.values()} == {np.dtype(np.int64)}
-
-
-def order(encoded: Encoded, seed: int | None) -> list[list[int]]:
-    return [batch.index.tolist() for batch in batches(encoded, 8, shuffle_seed=seed)]
-
-
-def test_the_seed_and_nothing_else_decides_the_order():
-    encoded = encode(make_split(200), make_tokenizer(), max_tokens=64)
-    assert order(encoded, 1) == order(encoded, 1)
-    assert order(encoded, 1) != order(encoded, 2)
-    assert order(encoded, None) == order(encoded, None)
-
-
-@pytest.mark.parametrize("seed", [None, 3])
-def test_little_goes_into_padding(seed):
-    encoded = encode(make_split(2000), make_tokenizer(), max_tokens=64)
-    cells = sum(batch.inputs["input_ids"].size for batch in batches(encoded, 16, shuffle_seed=seed))
-    assert encoded.lengths.sum() / cells > 0.95
-
-
-def test_shuffled_batches_do_not_come_in_order_of_length():
-    encoded = encode(make_split(2000), make_tokenizer(), max_tokens=64)
-    widths = [batch.inputs["input_ids"].shape[1] for batch in batches(encoded, 16, shuffle_seed=3)]
-    assert abs(np.corrcoef(widths, np.arange(len(widths)))[0, 1]) < 0.3
-
-
-def test_no_token_beyond_the_limit_is_kept():
-    assert encode(make_split(50), make_tokenizer(), max_tokens=10).lengths.max() == 10
-
-
-def test_tokenizing_leaves_the_tokenizer_as_it_was():
-    tokenizer = make_tokenizer()
-    before = tokenizer.backend_tokenizer.to_str()
-    encode(make_split(5), tokenizer, max_tokens=10)
-    fixed_batch(tokenizer, ["w1 w2"], 2, 8)
-    assert tokenizer.backend_tokenizer.to_str() == before
-
-
-def test_a_tokenizer_without_a_padding_token_still_makes_batches():
-    tokenizer = make_tokenizer()
-    tokenizer.pad_token = None
-    assert len(list(batches(encode(make_split(10), tokenizer, max_tokens=16), 4))) == 3
-
-
-def test_an_empty_split_has_no_batch():
-    encoded = Encoded({"input_ids": []}, np.zeros(0, dtype=np.int64), None, {}, pad_left=False)
-    assert order(encoded, None) == order(encoded, 1) == []
-
-
-@pytest.mark.parametrize(("batch", "tokens"), [(1, 3), (1, 16), (4, 128), (3, 17)])
-def test_a_timing_batch_is_full_of_real_tokens(batch, tokens):
-    inputs = fixed_batch(make_tokenizer(), ["w1 w2 w3", "w4"], batch, tokens)
-    assert {array.shape for array in inputs.values()} == {(batch, tokens)}
-    assert set(inputs) == {"input_ids", "attention_mask", "token_type_ids"}
-    ids = inputs["input_ids"]
-    assert (ids[:, 0] == 1).all()
-    assert (ids[:, -1] == 2).all()
-    assert (ids[:, 1:-1] > 3).all()
-    assert (inputs["attention_mask"] == 1).all()
-
-
-def test_a_timing_batch_without_room_or_text_is_refused():
-    with pytest.raises(DataError, match="wanted 3 tokens or more"):
-        fixed_batch(make_tokenizer(), ["w1"], 1, 2)
-    with pytest.raises(DataError, match="no token"):
-        fixed_batch(make_tokenizer(), [" "], 1, 8)
 
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -5,7 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from compress.deploy import Deploy, Shape, visible_cores
+from compress.deploy import Deploy, Shape, check_shapes, visible_cores
+from compress.errors import DataError
 
 
 @pytest.mark.parametrize("text", ["1x1", "1x16", "32x128"])
@@ -62,3 +63,16 @@ def test_each_wrong_field_is_one_fault(fields: dict, message: str) -> None:
 def test_threads_left_out_are_the_cores_this_process_may_use() -> None:
     assert Deploy(threads=3).thread_count == 3
     assert Deploy().thread_count == visible_cores() >= 1
+
+
+def test_a_shape_is_refused_where_the_model_can_not_read_it() -> None:
+    shapes = (Shape(1, 16), Shape(8, 64))
+    check_shapes(shapes, 64)
+    with pytest.raises(DataError, match="shape 8x64: the model reads 63 tokens at most"):
+        check_shapes(shapes, 63)
+
+
+def test_a_model_of_pictures_has_one_length() -> None:
+    check_shapes((Shape(1, 17), Shape(8, 17)), 17, only=True)
+    with pytest.raises(DataError, match="ask for 1x17"):
+        check_shapes((Shape(1, 16),), 17, only=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -15,13 +17,16 @@ from typing import Any
 import onnx
 import onnxruntime
 import pytest
+import torch
 from small_run import ROOT, command
 
 from compress.bundle import OnnxGraph
 from compress.commands import doctor
 from compress.errors import ExportError
+from compress.memory import Room
 from compress.runtimes import onnxruntime as runtime
 from compress.runtimes.onnxruntime import Onnxruntime, open_session
+from compress.store.store import Store
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -155,7 +160,7 @@ def test_packages_outside_their_range_are_noted_and_missing_ones_a_fault(
     declared = ["rich>=14", "numpy>=2,<3", "scipy>=1.15", 'ray>=2; extra == "sweep"', 'pytest>=8; extra == "test"']
     monkeypatch.setattr(metadata, "requires", lambda _: declared)
     install(rich="13.0", numpy="2.4.0", scipy=None, ray=None, pytest="7.0")
-    assert found("note", r"rich 13\.0, tested with >=14").mend == "pip install 'rich>=14'"
+    assert found("note", r"rich 13\.0, tested with >=14").mend.endswith("-m pip install 'rich>=14'")
     found("note", r"pytest 7\.0, tested with >=8")
     found("fault", "scipy is missing")
     assert not [one for one in doctor.examine() if re.match("numpy|ray|every package", one.text)]
@@ -167,13 +172,144 @@ def test_packages_within_their_range_are_good(install: Install, monkeypatch: pyt
     found("good", "every package is within its tested range")
 
 
-def test_little_disk_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_says_what_it_is_for(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "requires", lambda _: ["rich>=14", 'ray>=2; extra == "sweep"'])
+    install(rich="14.2", ray=None)
+    assert found("note", r"^extra sweep \(.+\) lacks ray$").mend.endswith("'compress-transformers[sweep]'")
+    found("good", "every package is within its tested range")
+
+
+def test_every_extra_that_there_is_is_looked_at() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {"cpu", "gpu", *doctor.BROUGHT} == set(declared["project"]["optional-dependencies"])
+
+
+def test_a_checkout_on_the_path_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: str) -> list[str]:
+        raise metadata.PackageNotFoundError("compress-transformers")
+
+    monkeypatch.setattr(metadata, "requires", missing)
+    assert "pip install -e" in found("note", "not installed, only on the path").mend
+
+
+def test_little_disk_is_noted_for_the_cache_and_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
-    assert "COMPRESS_CACHE" in found("note", "0.0 GB free").mend
+    assert "COMPRESS_CACHE" in found("note", "0.0 GB free for the cache").mend
+    assert "TMPDIR" in found("note", "0.0 GB free for temporary files").mend
+
+
+def test_a_cache_that_can_not_be_written_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "COMPRESS_CACHE" in found("fault", "can't be written").mend
+
+
+def test_little_memory_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "room", lambda: Room(10**9, "left in this container"))
+    assert "compress plan" in found("note", "1.0 GB of memory left in this container").mend
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("99999", "wait for each other"), ("1", "uses one"), ("many", "no number")]
+)
+@pytest.mark.parametrize("variable", doctor.THREAD_VARIABLES)
+def test_threads_that_do_not_fit_the_cores_are_noted(
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "visible_cores", lambda: 2)
+    for other in doctor.THREAD_VARIABLES:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(variable, value)
+    assert variable in found("note", said).mend
+
+
+def test_as_many_threads_as_cores_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "visible_cores", lambda: 2)
+    for variable in doctor.THREAD_VARIABLES:
+        monkeypatch.setenv(variable, "2")
+    assert not [one for one in doctor.examine() if "NUM_THREADS" in one.text]
+
+
+# The cache
+
+
+def made(cache: Path, key: str) -> Path:
+    """A finished stage of one file."""
+    with Store(cache).claimed(key) as claim, claim.making({"stage": "01-distill", "recipe": "r"}) as draft:
+        (draft / "weights").write_bytes(b"1" * 1000)
+    return Store(cache).folder(key)
+
+
+def test_damaged_stages_are_noted_and_whole_ones_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+    folders = [made(tmp_path, f"sha256:{number:064x}") for number in range(3)]
+    found("good", "3 of 3 stored stages looked at: as they were left")
+    (folders[1] / "weights").write_bytes(b"2" * 1000)
+    assert found("note", r"^1 are not as they were left \(3 of 3").mend == "compress cache clear"
+
+
+def test_a_large_cache_is_looked_at_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+    monkeypatch.setattr(doctor, "SAMPLING_S", 0.0)
+    for number in range(3):
+        made(tmp_path, f"sha256:{number:064x}")
+    found("good", "^1 of 3 stored stages")
+
+
+def test_what_interrupted_stages_left_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+    with Store(tmp_path).claimed("sha256:" + "a" * 64) as claim:
+        (claim.scratch() / "checkpoint").write_bytes(b"1" * 1000)
+    assert "cache clear --older-than" in found("note", "^1 interrupted stages hold").mend
+
+
+def test_a_cache_beyond_its_limit_is_noted_and_a_limit_that_is_none_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+    made(tmp_path, "sha256:" + "b" * 64)
+    monkeypatch.setenv("COMPRESS_CACHE_LIMIT", "100B")
+    assert "--keep" in found("note", "more than COMPRESS_CACHE_LIMIT allows").mend
+    monkeypatch.setenv("COMPRESS_CACHE_LIMIT", "plenty")
+    found("fault", "cache: can't be examined: .*plenty")
+
+
+def test_examining_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "none"))
+    doctor.examine()
+    assert list(tmp_path.iterdir()) == []
+
+
+# GPU
+
+
+@pytest.mark.parametrize(
+    ("built", "works", "wheel", "severity", "said"),
+    [
+        ("13.0", False, None, "note", "built for CUDA 13.0, but finds no driver"),
+        ("13.0", True, None, "note", "onnxruntime is without"),
+        ("13.0", True, "1.31.0", "good", "runs on Some GPU"),
+    ],
+)
+def test_what_torch_makes_of_the_gpu(
+    built: str,
+    works: bool,
+    wheel: str | None,
+    severity: str,
+    said: str,
+    install: Install,
+    starts_on,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: works)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    install(onnxruntime=None if wheel else "1.31.0", onnxruntime_gpu=wheel)
+    starts_on(CUDA, CPU)
+    found(severity, said)
 
 
 def test_a_missing_compiler_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     found("note", "no C.. compiler")
 
 
@@ -201,6 +337,9 @@ def test_a_fault_and_nothing_less_ends_with_code_2(
     answer = command(monkeypatch, "doctor", cache=tmp_path)
     assert answer.code == code
     assert answer.out == f"{severity:<5} the machine\n      mend: mend it\n"
+    answer = command(monkeypatch, "doctor", "--json", cache=tmp_path)
+    assert answer.code == code
+    assert json.loads(answer.out) == [{"severity": severity, "text": "the machine", "mend": "mend it"}]
 
 
 # onnxruntime never runs on another device than was asked for

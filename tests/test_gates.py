@@ -64,6 +64,14 @@ def test_a_gain_in_quality_passes():
     assert found.passed
 
 
+def test_a_drop_in_perplexity_is_judged_as_a_fraction_and_says_so():
+    gate = {"max_quality_drop": {"metric": "perplexity", "drop": 0.05}}
+    row = DROP | {"unit": "relative", "conditions": {"metric": "perplexity"}}
+    [kept], [broken] = (judged(gate, row | {"value": value}) for value in (0.04, 0.06))
+    assert (kept.passed, broken.passed) == (True, False)
+    assert "perplexity against torch-fp32, as a fraction of its value" in broken.detail
+
+
 @pytest.mark.parametrize("gate", [QUALITY, SPEED, SIZE])
 def test_what_was_not_measured_was_not_kept(gate):
     [found] = judged(gate)

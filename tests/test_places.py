@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,12 @@ def test_a_key_that_stands_twice_is_refused_at_the_second(tmp_path, text, place)
         ("a: !!python/object:os.system {}\n", "1:4"),
         ("a: 1\n---\nb: 2\n", "2:1"),
         ("{[1, 2]: 3}\n", "1:2"),
-        ("a: 2020-99-99\n", "1:1"),
+        ("a: 2020-99-99\n", "1:4"),
         ("ab: x\nc: \x07\n", "2:4"),
-        ("a: &a [*a]\n", "1:1"),
+        ("a: &a [*a]\n", "1:8"),
+        ("a: !!timestamp never\n", "1:4"),
+        ("a: " + "9" * 30 + "\n", "1:4"),
+        ("a: " + "9" * 5_000 + "\n", "1:4"),
     ],
 )
 def test_what_is_not_yaml_is_refused_with_its_place(tmp_path, text, place):
@@ -102,7 +106,44 @@ def test_what_is_not_yaml_is_refused_with_its_place(tmp_path, text, place):
 
 def test_bytes_that_are_no_text_and_files_that_are_not_there_are_said_so(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"a: \xff\n")
-    with pytest.raises(RecipeError, match=r"latin\.yaml: not readable: .*utf-8"):
+    with pytest.raises(RecipeError, match=r"latin\.yaml:1:4: the byte 0xff is not UTF-8"):
         read_yaml(tmp_path / "latin.yaml")
     with pytest.raises(RecipeError, match=r"none\.yaml: no such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def bomb(levels: int) -> str:
+    """Text of some hundred bytes whose last line stands for 10^levels values."""
+    lines = ["a0: &a0 [" + ", ".join(["x"] * 10) + "]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+def test_aliases_count_as_all_that_they_stand_for(tmp_path):
+    assert len(read(tmp_path, bomb(2)).values["a1"]) == 10
+    started = time.perf_counter()
+    assert "values, aliases counted in full" in refusal(tmp_path, bomb(30))
+    assert time.perf_counter() - started < 1
+
+
+def test_an_alias_gives_the_value_that_it_names(tmp_path):
+    assert read(tmp_path, "a: &it {b: 1}\nc: *it\n").values == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 5_000 + "x", "[" * 500 + "]" * 500])
+def test_what_is_very_deep_is_refused_at_once(tmp_path, text):
+    started = time.perf_counter()
+    assert "nested more than 64 levels deep" in refusal(tmp_path, text)
+    assert time.perf_counter() - started < 1
+
+
+def test_a_recipe_may_be_as_deep_as_recipes_are(tmp_path):
+    assert read(tmp_path, "[" * 60 + "]" * 60).values
+
+
+def test_a_file_too_large_for_a_recipe_is_not_read(tmp_path):
+    assert refusal(tmp_path, b"a: " + b"x" * 1_000_000) == "1:1: more than 1000000 bytes; wanted a recipe"
+
+
+def test_a_byte_that_is_no_text_has_its_place_counted_in_characters(tmp_path):
+    assert refusal(tmp_path, b"\xef\xbb\xbfa: 1\nb\xc3\xa9: \xe9\n").startswith("2:5: the byte 0xe9 is not UTF-8")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from small_run import ROOT, write_recipe
 
+from compress.batching import batches, encode
 from compress.bundle import Bundle, Form
-from compress.data import Split, batches, encode
+from compress.data import Split
 from compress.recipe import read_recipe
 from compress.runner import Executed, Runner
 from compress.runtime import runtime_of
 from compress.sources import Sources
-from compress.store import Store
+from compress.store.store import Store
 
 MODEL = ROOT.parent / "shared" / "models" / "sst2-minilm-l6"
 TABLE = ROOT.parent / "shared" / "data" / "sst2" / "validation.tsv"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny import logits_of, mixed_inputs
+from tiny import logits_of, mixed_inputs, tiny_bundle
 from torch import Tensor, nn
 
 from compress import repair
@@ -18,15 +19,24 @@ from compress.repair import least_squares
 from compress.stage import Context
 from compress.surgery import keep_units
 
+# One of each kind of layer: plain, run several times, with fused weights.
+FAMILIES = ("bert", "albert", "modernbert")
 
-def test_a_duplicated_channel_is_recovered(bundle: Bundle, make_context: Callable[..., Context]):
-    group = bundle.anatomy.of_axis("ffn")[1]
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_duplicated_channel_is_recovered(family: str, make_context: Callable[..., Context]):
+    bundle = tiny_bundle(family)
+    group = bundle.anatomy.of_axis("ffn")[-1]
     doubled = copy.deepcopy(bundle.module)
     with torch.no_grad():
         for part in group.slices:
             if part.side == "rows":
                 linear = doubled.get_submodule(part.module)
-                linear.weight[1], linear.bias[1] = linear.weight[0], linear.bias[0]
+                for block in range(part.blocks):
+                    first = block * group.units
+                    for value in (linear.weight, linear.bias):
+                        if value is not None:
+                            value[first + 1] = value[first]
     whole = bundle.with_model(doubled)
     cut = _cut(whole, [group], {group.name: torch.arange(group.units) != 1})
     repaired = least_squares(whole, cut, [group], make_context())
@@ -53,13 +63,24 @@ def test_the_repaired_layer_is_never_further_off_than_the_cut_one(
     assert after < before
 
 
-def test_repairing_all_layers_brings_the_logits_nearer(bundle: Bundle, make_context: Callable[..., Context]):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_repairing_all_layers_brings_the_logits_nearer(family: str, make_context: Callable[..., Context]):
+    bundle = tiny_bundle(family)
     groups = bundle.anatomy.groups
     cut = _cut(bundle, groups, {g.name: torch.arange(g.units) < g.units * 3 // 4 for g in groups})
     context = make_context()
     repaired = least_squares(bundle, cut, groups, context)
     wanted, before, after = (_all_logits(model, bundle, context) for model in (bundle.module, cut.module, repaired))
     assert (after - wanted).square().mean() < 0.5 * (before - wanted).square().mean()
+
+
+def test_a_layer_that_runs_several_times_is_repaired_for_all_its_runs(make_context: Callable[..., Context]):
+    whole, context = tiny_bundle("albert"), make_context()
+    [group] = whole.anatomy.of_axis("ffn")
+    cut = _cut(whole, [group], {group.name: torch.arange(group.units) % 4 != 0})
+    every, first = (least_squares(whole, cut, [replace(group, repeats=runs)], context) for runs in (group.repeats, 1))
+    wanted, ours, theirs = (_all_logits(model, whole, context) for model in (whole.module, every, first))
+    assert (ours - wanted).square().mean() < 0.9 * (theirs - wanted).square().mean()
 
 
 def test_padding_has_no_say(bundle: Bundle, make_context: Callable[..., Context]):
@@ -100,12 +121,11 @@ def _outputs(model: nn.Module, path: str, bundle: Bundle, context: Context) -> T
     """A layer's outputs on every real calibration token."""
     seen: list[Tensor] = []
     hook = model.get_submodule(path).register_forward_hook(lambda _m, _a, output: seen.append(output.detach()))
-    real = []
-    for batch in feed(context.calibration, bundle, context.device, size=8):
+    batches = list(feed(context.calibration, bundle, context.device, size=8))
+    for batch in batches:
         logits_of(model, batch.inputs)
-        real.append(batch.real)
     hook.remove()
-    return torch.cat([output[mask] for output, mask in zip(seen, real, strict=True)])
+    return torch.cat([batch.flat(output) for batch, output in zip(batches, seen, strict=True)])
 
 
 def _all_logits(model: nn.Module, bundle: Bundle, context: Context) -> Tensor:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killed_run import MOMENTS, run_in_a_process
 from small_run import ROOT, Small, command, copy_of, few_rounds, finished_run, run_small
 
 import compress
+from compress.batching import batches, in_order
 from compress.bundle import Bundle, Form
-from compress.data import Split, batches, encode, load_data
+from compress.data import Split, load_data
 from compress.errors import CompressError, StoreError
 from compress.recipe import read_recipe
 from compress.runner import Executed, Runner
 from compress.runtime import runtime_of
 from compress.sources import Lock, Sources
-from compress.store import Store, held
+from compress.store.inventory import LIMIT, stages
+from compress.store.locks import held
+from compress.store.store import Store
 from evaluation.measurement import read_run
 from evaluation.suite import BATCH
 
@@ -52,10 +61,12 @@ def scores_of(bundle: Bundle, split: Split) -> np.ndarray:
     """What a model says to each example, in the order of the split."""
     runtime = runtime_of("torch-fp32" if bundle.form is Form.TORCH else "onnxruntime")
     session = runtime.open(bundle, device="cpu", threads=1)
-    scores = np.zeros((len(split), 2), dtype=np.float32)
-    for batch in batches(encode(split, bundle.processor, max_tokens=bundle.max_tokens), BATCH):
-        scores[batch.index] = session.outputs(batch.inputs)
-    return scores
+    encoded = bundle.task.encode(split, bundle.processor, max_tokens=bundle.max_tokens, seed=0)
+    parts, order = [], []
+    for batch in batches(encoded, BATCH):
+        parts.append(bundle.task.predict(session.outputs(batch.inputs), batch))
+        order.append(batch.index)
+    return in_order(parts, order)
 
 
 # What a run leaves
@@ -183,7 +194,15 @@ def test_nothing_but_run_json_knows_where_or_by_whom_it_was_made(small):
 
 
 def test_the_store_keeps_no_half_made_entry(small):
-    assert [path for path in small.cache.rglob("*") if path.name.startswith(".making")] == []
+    assert leftovers(small) == []
+
+
+def leftovers(small: Small) -> list[str]:
+    """What a finished run should have cleared away, in the store and in the run folder."""
+    ended = [path for folder in (small.cache, small.output) for path in folder.rglob("*")]
+    known = (".work-", ".model-", ".scratch", ".part-")
+    drafts = [path.name for path in ended if path.name.startswith(known) or path.suffix in (".draft", ".holder")]
+    return drafts + [path.name for path in (small.cache / "uses").iterdir() if path.name != "gate.lock"]
 
 
 # What a second run does again
@@ -232,7 +251,10 @@ def test_a_run_json_that_was_cut_short_is_measured_again(mine):
 
 
 def test_a_run_folder_is_one_runs_at_a_time(mine):
-    with held(mine.output / ".lock", "a test"), pytest.raises(StoreError, match="another process is at work"):
+    with (
+        held(mine.output / ".lock", "a test"),
+        pytest.raises(StoreError, match=rf"the run folder .*small: held by process {os.getpid()} since .*it is alive"),
+    ):
         run_small(mine)
 
 
@@ -276,7 +298,10 @@ def test_a_run_can_be_done_again_from_its_folder(mine):
     after = read_run(mine.home / "again")
     for target in TARGETS:
         assert after.measured(target, "accuracy").value == before.measured(target, "accuracy").value
+    assert after.environment["stages_reused"] == len(STAGES), "the same source from another folder is the same"
     assert [step["digest_after"] for step in after.lineage] == [step["digest_after"] for step in before.lineage]
+    lineage = json.loads((mine.home / "again" / "model" / "lineage.json").read_text(encoding="utf-8"))
+    assert lineage["source"] == "../../source"
     assert read_recipe(mine.home / "again" / "recipe.yaml").sources == [["../source"], ["../texts.tsv"]]
 
 
@@ -351,10 +376,11 @@ def test_a_runtime_that_cannot_run_here_is_said_before_any_stage_is_made(small, 
 def execute(mine: Small) -> Callable[..., Executed]:
     """A runner of the recipe's torch stages."""
 
-    def do(*changes: str, fresh: bool = False) -> Executed:
+    def do(*changes: str, fresh: bool = False, store: Store | None = None) -> Executed:
         recipe = read_recipe(mine.recipe, changes)
         recipe = recipe.model_copy(update={"stages": tuple(s for s in recipe.stages if s.produces is Form.TORCH)})
-        return Runner(recipe, Sources(mine.cache, mine.home), Store(mine.cache), "cpu", fresh=fresh).execute()
+        sources = Sources(mine.cache, mine.home)
+        return Runner(recipe, sources, store or Store(mine.cache), "cpu", fresh=fresh).execute()
 
     return do
 
@@ -426,6 +452,14 @@ def test_a_damaged_entry_is_made_again_and_comes_out_the_same(execute):
     assert weights.read_bytes() == whole
 
 
+def test_a_limit_clears_other_recipes_stages_and_never_those_of_the_running_one(execute, mine, monkeypatch):
+    monkeypatch.setenv(LIMIT, "1kB")
+    with Store(mine.cache).in_use() as store:
+        executed = execute("stages.prune.round_to=4", store=store)
+        assert {outcome.folder for outcome in executed.outcomes} == {entry.path for entry in stages(store)}
+    assert names_done(executed) == ["02-prune"]
+
+
 # Interrupted and resumed
 
 
@@ -443,15 +477,83 @@ def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(small, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run_small(mine, tell=interrupt_in(stage))
         assert not (mine.output / "run.json").exists()
-        assert [path for path in mine.cache.rglob("*") if path.name.startswith(".making")] == []
+        assert [path for path in mine.cache.rglob("*") if path.name == "draft"] == []
     told = run_small(mine)
     assert redone(told) == {"03-export", "04-quantize"}
 
-    files = sorted(f.relative_to(small.output) for f in (small.output / "model").rglob("*") if f.is_file())
-    assert files == sorted(f.relative_to(mine.output) for f in (mine.output / "model").rglob("*") if f.is_file())
+    assert_same_models(small, mine)
+
+
+def assert_same_models(one: Small, other: Small) -> None:
+    """The model folders hold the same bytes, and the same was predicted."""
+    files = sorted(f.relative_to(one.output) for f in (one.output / "model").rglob("*") if f.is_file())
+    assert files == sorted(f.relative_to(other.output) for f in (other.output / "model").rglob("*") if f.is_file())
     for file in files:
         if file.name != "README.md":  # the card holds times that were measured
-            assert (small.output / file).read_bytes() == (mine.output / file).read_bytes(), file
+            assert (one.output / file).read_bytes() == (other.output / file).read_bytes(), file
     for target in TARGETS:
-        kept = [np.load(one.output / "predictions" / f"{target}.npz")["scores"] for one in (small, mine)]
+        kept = [np.load(small.output / "predictions" / f"{target}.npz")["scores"] for small in (one, other)]
         assert np.array_equal(*kept)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_every_turn_ends_in_the_same_bytes(small, tmp_path):
+    mine = copy_of(small, tmp_path / "mine", cache=False)
+    for moment in MOMENTS:
+        assert run_in_a_process(mine, moment) == -signal.SIGKILL, f"{moment}: {(mine.home / 'log').read_text()}"
+    assert run_in_a_process(mine) == 0, (mine.home / "log").read_text()
+    assert_same_models(small, mine)
+    assert tuple(target.name for target in read_run(mine.output).targets) == TARGETS
+    assert leftovers(mine) == []
+
+
+@pytest.mark.slow
+def test_two_processes_that_need_the_same_teacher_train_it_once(small, tmp_path):
+    mine = copy_of(small, tmp_path / "mine", cache=False)
+    others = [Small(mine.home), Small(tmp_path / "other")]
+    shutil.copytree(mine.home, others[1].home)
+    (others[1].home / "cache").symlink_to(mine.cache)
+    mine.cache.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run_in_a_process, others)) == [0, 0]
+    reused = [read_run(other.output).environment["stages_reused"] for other in others]
+    assert sum(reused) == len(STAGES), "each stage was made by one of the two, and waited for by the other"
+    for other in others:
+        assert_same_models(small, other)
+
+
+# What the disk refuses
+
+
+@pytest.mark.parametrize(
+    ("refusing", "stages_left"),
+    [
+        ("compress.training.checkpoint._flush", {"01-distill"}),
+        ("compress.folder._write_json", {"01-distill"}),
+        ("compress.store.store.Claim._seal", {"01-distill"}),
+        ("compress.commands.run.write_predictions", set()),
+        ("compress.release.save", set()),
+        ("compress.commands.run.write_run", set()),
+        ("compress.commands.run.write_report", set()),
+    ],
+)
+def test_a_full_disk_is_said_and_the_same_run_succeeds_when_there_is_room(
+    mine, small, monkeypatch, refusing, stages_left
+):
+    """The store has lost what is to be done again; the run folder holds an earlier run's result."""
+    for entry in stages(Store(mine.cache)):
+        if entry.name in stages_left:
+            shutil.rmtree(entry.path)
+    (mine.output / "run.json").unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refusing, full)
+        with pytest.raises(StoreError, match="No space left on device; free space or choose another folder"):
+            run_small(mine)
+    assert refusing.endswith("write_report") or not (mine.output / "run.json").exists()
+    assert redone(run_small(mine)) == stages_left
+    assert_same_models(small, mine)
+    assert leftovers(mine) == []

@@ -26,6 +26,7 @@ from compress.sources import (
     lock,
     moved,
     parse,
+    told,
 )
 
 REPOSITORY = Path(__file__).parents[1]
@@ -137,17 +138,25 @@ def test_a_path_is_relative_to_the_base(tmp_path):
     assert Sources(tmp_path / "cache", Path("/elsewhere")).fetch(str(found.path)).digest == found.digest
 
 
-@pytest.mark.parametrize("source", ["model", "../model", "a/b/model.tsv"])
-def test_a_relative_path_that_is_moved_means_the_same_file_and_stays_relative(tmp_path, source):
+@pytest.mark.parametrize("source", ["model", "../model", "a/b/model.tsv", "/somewhere/model", "~/model"])
+def test_a_path_that_is_moved_means_the_same_file_and_is_relative(tmp_path, source):
     old, new = tmp_path / "recipes", tmp_path / "runs" / "x"
     there = moved(source, old, new)
     assert not Path(there).is_absolute()
-    assert (new / there).resolve() == (old / source).resolve()
+    assert (new / there).resolve() == (old / Path(source).expanduser()).resolve()
 
 
-@pytest.mark.parametrize("source", ["/somewhere/model", "~/model", "pip:package==1.0!inside", "hub:owner/name"])
-def test_what_is_not_relative_is_not_moved(tmp_path, source):
+@pytest.mark.parametrize("source", ["pip:package==1.0!inside", "hub:owner/name"])
+def test_what_is_no_path_is_not_moved(tmp_path, source):
     assert moved(source, tmp_path, tmp_path / "runs" / "x") == source
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [("/home/ann/model", "model"), ("~/model", "model"), ("../model", "../model"), ("hub:a/b", "hub:a/b")],
+)
+def test_figures_tell_no_absolute_path(source, wanted):
+    assert told(source) == wanted
 
 
 def test_the_home_folder_is_expanded(tmp_path, monkeypatch):

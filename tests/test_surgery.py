@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import logits_of, tiny_bundle
+from tiny import logits_of, mixed_inputs, tiny_bundle
 
 from compress.anatomy import Anatomy, anatomy_of
 from compress.bundle import Bundle
 from compress.errors import ModelError
+from compress.folder import load, save
 from compress.surgery import keep_layers, keep_units, shape_like
 
 
@@ -66,6 +67,56 @@ def test_an_anatomy_that_does_not_fit_the_config_is_refused(bundle: Bundle):
     wider = bundle.anatomy.with_units({"layers.1.ffn": 65})
     with pytest.raises(ModelError, match=r"layers\.1\.ffn: anatomy\.json says 65 units, the config makes 64"):
         shape_like(copy.deepcopy(bundle.module), bundle.family, wider)
+
+
+@pytest.mark.parametrize(
+    ("kept", "order"), [((0, 3), [0, 1]), ((0, 1, 3), [0, 0, 1]), ((2, 3), [0, 0]), ((2, 0), [0, 1])]
+)
+def test_shared_layers_that_are_left_run_as_often_as_they_were_kept(kept: tuple[int, ...], order: list[int], tmp_path):
+    whole = tiny_bundle("albert", num_hidden_groups=2)  # its layers run as 0, 0, 1, 1
+    units = {("heads", 0): 3, ("heads", 1): 1, ("ffn", 0): 50, ("ffn", 1): 7}
+    masks = [torch.arange(group.units) < units[group.axis, group.layer] for group in whole.anatomy.groups]
+    uneven = whole.with_model(keep_units(whole.module, whole.family, whole.anatomy.groups, masks))
+    cut = uneven.with_model(keep_layers(uneven.module, uneven.family, kept))
+    before = [uneven.family.layers(uneven.module)[index] for index in kept]
+    distinct = list(dict.fromkeys(before))
+    assert [distinct.index(layer) for layer in before] == order
+    assert cut.anatomy == uneven.anatomy.with_layers(kept)
+    assert cut.anatomy.heads_by_layer() == [uneven.anatomy.heads_by_layer()[index] for index in kept]
+    assert sum(group.repeats for group in cut.anatomy.of_axis("ffn")) == len(kept)
+    save(cut, tmp_path)
+    inputs = mixed_inputs(cut)
+    assert torch.equal(logits_of(load(tmp_path).module, inputs), logits_of(cut.module, inputs))
+
+
+def test_shared_layers_that_cannot_run_so_are_refused():
+    whole = tiny_bundle("albert", num_hidden_groups=2)
+    with pytest.raises(ModelError, match=r"layers \[0, 2, 3\]: they run ALBERT's shared layers as \[0, 1, 1\]"):
+        keep_layers(whole.module, whole.family, (0, 2, 3))
+    with pytest.raises(ModelError, match="inner_group_num is 2; ALBERT is known here with 1 alone"):
+        tiny_bundle("albert", inner_group_num=2)
+
+
+def test_a_layer_remembers_its_heads_where_it_lost_some_and_nowhere_else():
+    whole = tiny_bundle("mpnet")
+    heads, ffn = whole.anatomy.of_axis("heads"), whole.anatomy.of_axis("ffn")
+    narrow = keep_units(whole.module, whole.family, ffn, [torch.arange(group.units) < 9 for group in ffn])
+    assert set(narrow.state_dict()) == set(whole.module.state_dict())
+    once = keep_units(whole.module, whole.family, heads[:1], [torch.tensor([True, False, True, True])])
+    [again] = [group for group in whole.family.groups(once) if group.name == heads[0].name]
+    twice = keep_units(once, whole.family, [again], [torch.tensor([False, True, True])])
+    [added] = set(twice.state_dict()) - set(whole.module.state_dict())
+    assert twice.state_dict()[added].tolist() == [2, 3]
+    assert once.state_dict()[added].tolist() == [0, 2, 3]
+
+
+def test_a_first_layer_keeps_the_norm_that_the_stock_class_would_not_give_it():
+    whole = tiny_bundle("modernbert")
+    cut = keep_layers(whole.module, whole.family, (1, 3))
+    assert cut.config.attention_norms == [True, True]
+    assert cut.config.layer_types == [whole.module.config.layer_types[index] for index in (1, 3)]
+    assert not whole.family.fits_stock_class(cut)
+    assert not hasattr(keep_layers(whole.module, whole.family, (0, 3)).config, "attention_norms")
 
 
 def test_an_anatomy_survives_json(uneven: Bundle):

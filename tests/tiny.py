@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 from pydantic import TypeAdapter
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedTokenizerFast, ViTImageProcessorPil
 
 from compress import catalog
 from compress.anatomy import anatomy_of
@@ -24,16 +25,20 @@ from compress.data import Split
 from compress.deploy import Deploy
 from compress.family import Family
 from compress.stage import Context, Stage
-from compress.task import label_maps, task_of
+from compress.task import task_of
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 GOOD, BAD = "w0", "w1"
 LABELS = ("negative", "positive")
 
 
-def tiny_tokenizer(vocabulary: int, longest: int, inputs: list[str]) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer whose words are `w0`, `w1`, ... up to `vocabulary` entries."""
-    words = [*SPECIAL, *(f"w{number}" for number in range(vocabulary - len(SPECIAL)))]
+def tiny_tokenizer(
+    vocabulary: int, longest: int, inputs: Sequence[str], *, padding: int = 0
+) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer whose words are `w0`, `w1`, ... up to `vocabulary` entries; `padding`, 0 or 1, is the
+    index of its padding token."""
+    special = SPECIAL if padding == 0 else (SPECIAL[1], SPECIAL[0], *SPECIAL[2:])
+    words = [*special, *(f"w{number}" for number in range(vocabulary - len(special)))]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -47,7 +52,7 @@ def tiny_tokenizer(vocabulary: int, longest: int, inputs: list[str]) -> PreTrain
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=longest,
-        model_input_names=inputs,
+        model_input_names=list(inputs),
     )
 
 
@@ -64,17 +69,18 @@ def lively(model: nn.Module, seed: int) -> nn.Module:
     return model.eval()
 
 
-def tiny_bundle(family: str = "bert", *, labels: tuple[str, ...] = LABELS, seed: int = 0, **changes: Any) -> Bundle:
-    """A tiny model of a family with random weights; `changes` are to its config."""
+def tiny_bundle(
+    family: str = "bert", *, labels: tuple[str, ...] = LABELS, seed: int = 0, task: str | None = None, **changes: Any
+) -> Bundle:
+    """A tiny model of a family with random weights; `changes` are to its config. Without a task it classifies."""
     chosen: Family = catalog.load("families", family)()
     config = chosen.tiny(len(labels))
-    config.update({**changes, **label_maps(labels)})
-    task = task_of("text-classification")
-    model = lively(task.build(config), seed)
-    known = inspect.signature(model.forward).parameters
-    inputs = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in known]
-    tokenizer = tiny_tokenizer(config.vocab_size, config.max_position_embeddings, inputs)
-    return Bundle(model, plain_config(model), anatomy_of(model, chosen), tokenizer, task, labels)
+    pictures = "pixel_values" in chosen.inputs
+    meant = task_of(task or ("image-classification" if pictures else "text-classification"))
+    config.update({**changes, **meant.settings(labels)})
+    model = lively(meant.build(config), seed)
+    processor = _image_processor(config) if pictures else _tokenizer_for(chosen, config)
+    return Bundle(model, plain_config(model), anatomy_of(model, chosen), processor, meant, labels)
 
 
 def tiny_split(name: str, count: int, *, seed: int = 0, words: int = 60) -> Split:
@@ -105,15 +111,20 @@ def tiny_context(scratch: Path, **changes: Any) -> Context:
 
 
 def mixed_inputs(bundle: Bundle, *, batch: int = 4, tokens: int = 11, seed: int = 0) -> dict[str, Tensor]:
-    """Random tokens; the second row is padded on the right, the third on the left, the fourth has a hole."""
+    """Random tokens; the second row is padded on the right, the third on the left, the fourth has a hole. To a model of
+    images, random pictures of its one size, whatever `tokens` is."""
     generator = torch.Generator().manual_seed(seed)
+    if bundle.task.modality == "image":
+        height, width = bundle.config["image_size"]
+        return {"pixel_values": torch.randn(batch, bundle.config["num_channels"], height, width, generator=generator)}
     mask = torch.ones(batch, tokens, dtype=torch.long)
     mask[1 % batch, tokens // 2 :] = 0
     mask[2 % batch, : tokens // 2] = 0
     mask[3 % batch, 2:5] = 0
     ids = torch.randint(len(SPECIAL), bundle.config["vocab_size"], (batch, tokens), generator=generator)
     inputs = {name: torch.zeros_like(mask) for name in bundle.processor.model_input_names}
-    return {**inputs, "input_ids": ids * mask, "attention_mask": mask}
+    ids = torch.where(mask == 1, ids, bundle.processor.pad_token_id)
+    return {**inputs, "input_ids": ids, "attention_mask": mask}
 
 
 def logits_of(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
@@ -134,3 +145,14 @@ def example_stage(owner: type) -> Stage:
     """The stage that a class's docstring shows: the class itself, or one that uses it."""
     [entry] = example_recipe(owner)
     return TypeAdapter(StageChoice).validate_python(entry)
+
+
+def _tokenizer_for(family: Family, config: PretrainedConfig) -> PreTrainedTokenizerFast:
+    longest = family.longest(config.to_dict())
+    assert longest is not None, "the tiny models have positions that end"
+    return tiny_tokenizer(config.vocab_size, longest, family.inputs, padding=config.pad_token_id)
+
+
+def _image_processor(config: PretrainedConfig) -> ViTImageProcessorPil:
+    height, width = config.image_size
+    return ViTImageProcessorPil(size={"height": height, "width": width})

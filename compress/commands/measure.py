@@ -12,7 +12,7 @@ from pydantic import ValidationError
 import recipes
 from compress.bundle import Bundle, Form
 from compress.commands.device import resolved_device
-from compress.data import Split, load_data
+from compress.data import Split, load_data, whole_split
 from compress.deploy import Deploy, Shape
 from compress.errors import DataError, ModelError
 from compress.folder import load
@@ -21,8 +21,9 @@ from compress.provenance import environment
 from compress.recipe import read_recipe
 from compress.runtime import runtime_of
 from compress.sources import Lock, Sources
-from compress.store import cache_root
-from compress.tables import TableSettings, read_table
+from compress.store.store import cache_root
+from compress.tables.table import TableSettings, read_table
+from compress.task import Task
 from evaluation.measurement import Run, Target, write_run
 from evaluation.predictions import write_predictions
 from evaluation.suite import Conditions, Sitting, Subject
@@ -57,11 +58,11 @@ def measure(request: Request, output: Path | None) -> Run:
     _refuse_idle(request.runtimes, subjects)
     subjects = _named_apart(subjects)
     first = subjects[0].bundle
-    if any(subject.bundle.labels != first.labels for subject in subjects):
-        listed = "; ".join(f"{s.target.name}: {', '.join(s.bundle.labels)}" for s in subjects)
-        raise ModelError(f"the targets do not share their labels, so no example can be compared ({listed})")
+    if any((one.bundle.task.name, one.bundle.labels) != (first.task.name, first.labels) for one in subjects):
+        listed = "; ".join(f"{s.target.name}: {s.bundle.task.name}, {', '.join(s.bundle.labels)}" for s in subjects)
+        raise ModelError(f"the targets do not share task and labels, so no example can be compared ({listed})")
     conditions = Conditions(
-        test=_test_split(request, first.labels),
+        test=_test_split(request, first.task, first.labels),
         deploy=deploy,
         device=resolved_device(request.device),
         metrics=first.task.metrics,
@@ -134,28 +135,41 @@ def _shapes(text: str) -> tuple[Shape, ...]:
         raise DataError(f"--latency {text}: {fault}") from None
 
 
-def _test_split(request: Request, labels: tuple[str, ...]) -> Split:
+def _test_split(request: Request, task: Task, labels: tuple[str, ...]) -> Split:
     """A recipe's test split, or a whole table."""
     path = Path(request.data)
+    named = task.target in ("class", "classes", "tags")
     if path.suffix in (".yaml", ".yml") or request.data in recipes.names():
         file = recipes.find(request.data)
         recipe = read_recipe(file)
         sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
-        split = load_data(recipe.data, sources).test
-        if split.label_names != labels:
+        split = load_data(recipe.data, sources, target=task.target, modality=task.modality).test
+        if named and split.label_names != labels:
             raise DataError(f"{file}: its labels are {', '.join(split.label_names)}, the model's {', '.join(labels)}")
         return split
-    fields: dict[str, Any] = {"source": request.data, "label": {"column": "label", "names": list(labels)}}
+    settled = labels if named else None
+    table = read_table(
+        _table(request, settled),
+        Sources(cache_root(), Path()),
+        target=task.target,
+        modality=task.modality,
+        label_names=settled,
+    )
+    return whole_split("test", table)
+
+
+def _table(request: Request, names: Sequence[str] | None) -> TableSettings:
+    """The table that was named on the command line; integers in its label column index the model's labels."""
+    fields: dict[str, Any] = {"source": request.data}
+    if names is not None:
+        fields["label"] = {"column": "label", "names": list(names)}
     if request.columns:
         fields["columns"] = _columns(request.columns)
     try:
-        settings = TableSettings.model_validate(fields)
+        return TableSettings.model_validate(fields)
     except ValidationError as fault:
         first = fault.errors()[0]
         raise DataError(f"--data {request.data}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    table = read_table(settings, Sources(cache_root(), Path()), label_names=labels)
-    pairs = tuple(table.pairs) if table.pairs is not None else None
-    return Split("test", tuple(table.texts), pairs, table.labels, table.label_names)
 
 
 def _columns(text: str) -> dict[str, str | int]:

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import gc
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import recipes
-from compress.anatomy import Anatomy, anatomy_of
-from compress.bundle import Form
-from compress.data import Split, load_data
+from compress.anatomy import Anatomy
+from compress.data import load_data
 from compress.family import family_of
-from compress.folder import check_label_order, read_config, stock_model
+from compress.folder import check_label_order, read_config
 from compress.lineage import digest_of
-from compress.preflight import check, check_labels
+from compress.memory import Phase, Texts, peak
+from compress.outline import Ask, Outline
+from compress.preflight import check, check_labels, check_runtime, needs, shortage, texts_of
 from compress.recipe import Recipe, read_recipe, stage_name
 from compress.sources import Lock, Sources
-from compress.store import cache_root
-from compress.task import label_maps, task_of
-from compress.training import Training
+from compress.store.store import cache_root
+from compress.task import Task, task_of
+from compress.training.loop import Training
 
 Planned = dict[str, Any]
 
-TOKENS_PER_WORD = 1.4
-"""Word pieces and special tokens for each word of English; a plan needs no tokenizer for this much."""
-LIBRARIES_BYTES = 900_000_000
-"""What torch, transformers and onnxruntime take before any model is there."""
 BLOCK_SECONDS = 8.0
 """What timing one target at one shape takes, all rounds together."""
 EFFICIENCY = 0.4
 """Of a large matrix product's speed, what training small batches reaches."""
+FLOAT_BYTES = 4.0
 
 
-def plan(recipe_name: str, changes: Sequence[str]) -> Planned:
+def plan(recipe_name: str, changes: Sequence[str], ask: Ask) -> Planned:
     """The resolved recipe and, as far as its sources are at hand, what each stage will leave and take.
 
-    Nothing is fetched and nothing written: figures that need a source that is not here yet are left out.
+    Nothing is fetched and nothing written: figures that need a source that is not here yet are left out. Memory is
+    foretold for runs on a CPU.
+
+    Args:
+        ask: from `outlining`, which had better be entered before this module is imported: loading the model classes
+            takes longest, and can go on beside everything else.
 
     Raises:
         RecipeError: every fault of the recipe at once.
+        CompressError: a fault of data or model that `run` would find as well.
     """
     file = recipes.find(recipe_name)
     recipe = read_recipe(file, changes)
@@ -51,13 +57,8 @@ def plan(recipe_name: str, changes: Sequence[str]) -> Planned:
     if missing:
         planned["stages"] = [{"name": name} for name, _ in _named(recipe)]
     else:
-        splits = load_data(recipe.data, sources)
-        check_labels(recipe, splits)
-        planned["data"] = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
-        folder = sources.fetch(recipe.model.source).path
-        anatomy, longest = _source_anatomy(folder, recipe, splits.label_names)
-        check(recipe, anatomy, longest=longest, device="cpu")
-        planned |= _foretold(recipe, anatomy, splits.train)
+        with _no_collection():
+            planned |= _looked_into(recipe, sources, ask)
     planned["recipe"] = recipe.resolved()
     return planned
 
@@ -70,9 +71,10 @@ def to_text(planned: Planned) -> str:
     width = max(len(stage["name"]) for stage in planned["stages"])
     for stage in planned["stages"]:
         lines.append(f"  {stage['name']:<{width}}  {_row(stage)}".rstrip())
-    if "memory_bytes" in planned:
-        minutes, gigabytes = planned["seconds"] / 60, planned["memory_bytes"] / 1e9
-        lines.append(f"about {minutes:.1f} minutes of training and measuring here, {gigabytes:.1f} GB of memory")
+    if "seconds" in planned:
+        lines.append(f"about {planned['seconds'] / 60:.1f} minutes of training and measuring here{_memory(planned)}")
+    if planned.get("shortage"):
+        lines.append(f"may not fit: {planned['shortage']}")
     for source in planned["missing_sources"]:
         lines.append(f"not here yet, so sizes and times are unknown: {source}")
     return "\n".join(lines)
@@ -83,10 +85,18 @@ def _row(stage: Planned) -> str:
         return ""
     flops = ", ".join(f"{value / 1e9:.2f} at {shape}" for shape, value in stage["flops"].items())
     seconds = f"; {stage['seconds']:.0f} s" if stage["seconds"] else ""
+    memory = f"; {stage['memory_bytes'] / 1e9:.1f} GB of memory" if "memory_bytes" in stage else ""
     return (
         f"{stage['parameters'] / 1e6:.1f} M parameters ({stage['encoder_parameters'] / 1e6:.1f} M in the encoder), "
-        f"{stage['bytes'] / 1e6:.1f} MB, GFLOPs {flops}{seconds}"
+        f"{stage['bytes'] / 1e6:.1f} MB, GFLOPs {flops}{seconds}{memory}"
     )
+
+
+def _memory(planned: Planned) -> str:
+    if "memory_bytes" not in planned:
+        return ""
+    dearest = max(planned["memory"], key=lambda phase: phase["bytes"])
+    return f", {planned['memory_bytes'] / 1e9:.1f} GB of memory at the peak, in {dearest['phase']}"
 
 
 def _named(recipe: Recipe) -> list[tuple[str, Any]]:
@@ -94,76 +104,93 @@ def _named(recipe: Recipe) -> list[tuple[str, Any]]:
     return [*prepared, *((stage_name(i, stage), stage) for i, stage in enumerate(recipe.stages, start=1))]
 
 
-def _source_anatomy(folder: Path, recipe: Recipe, labels: Sequence[str]) -> tuple[Anatomy, int]:
-    """The source's anatomy and longest input from its config alone, so that a plan costs no memory."""
+def _looked_into(recipe: Recipe, sources: Sources, ask: Ask) -> Planned:
+    """What model and data tell."""
+    task = task_of(recipe.model.task)
+    folder = sources.fetch(recipe.model.source).path
     config = read_config(folder)
+    longest = min(_limits(folder, task, family_of(config.get("model_type", "missing")).longest(config)))
+    splits = load_data(recipe.data, sources, target=task.target, modality=task.modality)
+    check_labels(recipe, splits)
     if not recipe.prepare:
-        check_label_order(config, folder, tuple(labels))
-    family = family_of(config.get("model_type", "missing"))
-    model = stock_model({**config, **label_maps(labels)}, task_of(recipe.model.task))
-    return anatomy_of(model, family), int(config.get("max_position_embeddings", 10**9))
+        check_label_order(config, folder, task, tuple(splits.label_names))
+    texts = texts_of(recipe, splits, folder, longest=longest)
+    check_runtime(recipe, "cpu")
+    outline = ask({**config, **task.settings(splits.label_names)}, recipe.model.task, recipe.deploy.thread_count)
+    check(recipe, outline.anatomy, longest=longest, device="cpu")
+    planned: Planned = {"data": {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}}
+    planned |= _foretold(recipe, outline, texts)
+    if recipe.deploy.device != "cuda":
+        _add_memory(planned, needs(recipe, outline.anatomy, config, texts))
+    return planned
 
 
-def _foretold(recipe: Recipe, anatomy: Anatomy, train: Split) -> Planned:
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking through a table of texts again and again while it is built: none of it is garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _limits(folder: Path, task: Task, positions: int | None) -> Iterator[int]:
+    """What bounds the length of a text, as far as files tell: positions, task, tokenizer."""
+    yield from (limit for limit in (positions, task.longest) if limit is not None)
+    file = folder / "tokenizer_config.json"
+    if task.modality == "text" and file.exists():
+        try:
+            yield int(json.loads(file.read_text(encoding="utf-8")).get("model_max_length", 10**9))
+        except (ValueError, TypeError, AttributeError):  # reading the tokenizer itself will say what is wrong with it
+            return
+
+
+def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:
     """Sizes after each stage, and seconds of training on this machine."""
-    tokens = TOKENS_PER_WORD * sum(len(text.split()) for text in train.take(500).texts) / min(500, len(train))
-    rate = EFFICIENCY * _flops_per_second(recipe.deploy.thread_count)
-    reference, form = anatomy, Form.TORCH
+    count = int(texts.train.rows.sum())
+    tokens = round(texts.train.total / count)
+    rate = EFFICIENCY * outline.flops_per_second
+    anatomy = reference = outline.anatomy
+    width = FLOAT_BYTES
     rows: list[Planned] = []
-    memory = LIBRARIES_BYTES
-    for name, stage in _named(recipe):
+    for position, (name, stage) in enumerate(_named(recipe)):
         anatomy = stage.predict(anatomy)
-        if name.startswith("p"):
+        width = stage.weight_bytes or width
+        if position < len(recipe.prepare):
             reference = anatomy
-        work = 0.0
+        work, taught = 0.0, "reference" in stage.sees
         if isinstance(stage, Training):
-            # Forward, and twice that for the backward pass; distillation runs the teacher forward besides.
-            teacher = reference if "distill" in name else None
-            passes = 3 * anatomy.flops(1, round(tokens)) + (teacher.flops(1, round(tokens)) if teacher else 0)
-            work = stage.epochs * len(train) * passes
-            memory = max(memory, LIBRARIES_BYTES + _training_bytes(anatomy, reference, stage.batch, tokens))
-        form = stage.produces
-        width = 1 if "quantize" in name or (rows and rows[-1]["width"] == 1) else 4
-        rows.append(_stage_row(name, anatomy, recipe, width) | {"form": form.value, "seconds": work / rate})
-    held = sum(row["bytes"] for row in rows) + 3 * 4 * reference.parameters
-    training = sum(row["seconds"] for row in rows)
+            # Forward, and twice that for the backward pass; one that is taught has its teacher's forward pass besides.
+            teacher = reference.flops(1, tokens) if taught else 0
+            work = stage.epochs * count * (3 * anatomy.flops(1, tokens) + teacher)
+        row = _stage_row(name, anatomy, recipe, width)
+        rows.append(row | {"form": stage.produces.value, "seconds": work / rate})
     targets = len(recipe.measure.baselines) + len(recipe.stages)
     measuring = targets * len(recipe.deploy.shapes) * BLOCK_SECONDS
-    return {
-        "stages": rows,
-        "seconds": training + measuring,
-        "seconds_measuring": measuring,
-        "memory_bytes": max(memory, LIBRARIES_BYTES + 2 * held),
-    }
+    seconds = sum(row["seconds"] for row in rows) + measuring
+    return {"stages": rows, "seconds": seconds, "seconds_measuring": measuring}
 
 
-def _stage_row(name: str, anatomy: Anatomy, recipe: Recipe, width: int) -> Planned:
+def _stage_row(name: str, anatomy: Anatomy, recipe: Recipe, width: float) -> Planned:
     return {
         "name": name,
         "parameters": anatomy.parameters,
         "encoder_parameters": anatomy.encoder_parameters,
-        "bytes": anatomy.parameters * width,
-        "width": width,
+        "bytes": round(anatomy.parameters * width),
         "flops": {str(shape): anatomy.flops(shape.batch, shape.tokens) for shape in recipe.deploy.shapes},
     }
 
 
-def _training_bytes(anatomy: Anatomy, teacher: Anatomy, batch: int, tokens: float) -> int:
-    """Weights, gradients, AdamW's two moments and the best epoch's copy; the teacher; what is kept for going back."""
-    widest = max((group.units * group.slices[0].span for group in anatomy.groups), default=0)
-    kept = 16 * batch * tokens * widest * anatomy.layers * 4
-    return round(4 * (6 * anatomy.parameters + teacher.parameters) + kept)
-
-
-def _flops_per_second(threads: int) -> float:
-    """The speed of a large float32 matrix product here, over a fifth of a second."""
-    import torch
-
-    torch.set_num_threads(threads)
-    side = 768
-    left, right = torch.rand(side, side), torch.rand(side, side)
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < 0.2:
-        left @ right
-        done += 1
-    return done * 2 * side**3 / (time.perf_counter() - started)
+def _add_memory(planned: Planned, phases: Sequence[Phase]) -> None:
+    """Each phase with its terms, the peak, and whether it fits."""
+    planned["memory"] = [
+        {"phase": phase.name, "bytes": phase.size_bytes, "terms": {t.what: round(t.size_bytes) for t in phase.terms}}
+        for phase in phases
+    ]
+    for stage, phase in zip(planned["stages"], phases, strict=False):  # the last phase is the measuring
+        stage["memory_bytes"] = phase.size_bytes
+    planned["memory_bytes"] = peak(phases).size_bytes
+    planned["shortage"] = shortage(list(phases))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from datetime import UTC, datetime
 
@@ -30,7 +29,7 @@ def assembled(recipe: Recipe, executed: Executed, sitting: Sitting, *, key: str,
     return Run(
         name=recipe.name,
         key=key,
-        recipe=recipe.resolved(),
+        recipe=recipe.told(),
         environment=machine,
         lineage=[vars(outcome.step) for outcome in executed.outcomes],
         targets=list(sitting.targets),
@@ -69,5 +68,13 @@ def _anatomy_rows(executed: Executed) -> list[dict[str, object]]:
 
 
 def _peak_memory_bytes() -> int:
+    """The most that this process ever held in memory, since it began."""
+    import psutil
+
+    if sys.platform == "win32":
+        peak: int = psutil.Process().memory_info().peak_wset
+        return peak
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import recipes
-from compress import catalog
-from compress.bundle import Form
 from compress.commands.device import resolved_device
+from compress.commands.keep import measuring_code, told, write_recipe, write_result
 from compress.commands.record import assembled, stage_gates
 from compress.commands.subjects import REFERENCE, baseline_subjects, step_subjects
 from compress.errors import DataError, GateError
 from compress.lineage import digest_of
 from compress.progress import Tell, shown
-from compress.provenance import code_digest, environment, versions
-from compress.recipe import Recipe, read_recipe, to_yaml
-from compress.release import write_model
+from compress.provenance import environment, versions
+from compress.recipe import Recipe, read_recipe
+from compress.release import clear_drafts
 from compress.runner import Executed, Runner
-from compress.sources import Lock, Sources, moved
-from compress.store import Store, cache_root, held
+from compress.sources import Lock, Sources
+from compress.store.inventory import limit_bytes, sweep
+from compress.store.locks import held
+from compress.store.refusals import writing
+from compress.store.store import Store, cache_root
 from evaluation.gates import judge
-from evaluation.measurement import FILE_NAME, Gate, Run, read_run, write_run
+from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 from evaluation.predictions import write_predictions
 from evaluation.suite import Conditions, measure
-from reports.card import model_card
 from reports.page import write_report
+
+SCRATCH = ".scratch"
+"""Where a run keeps the baselines' graphs while it measures. The next run in the folder clears what is left of it."""
 
 
 def run(
@@ -45,15 +49,22 @@ def run(
     recipe = read_recipe(file, changes)
     folder = output or Path("runs") / recipe.name
     chosen = resolved_device(device or recipe.deploy.device)
-    folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / ".lock", f"the run folder {folder}"), shown() as tell:
+    limit_bytes()  # a limit that is none is said before any work
+    with writing(folder, "the run folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(held(folder / ".lock", f"the run folder {folder}"))
+        store = stack.enter_context(Store(cache_root()).in_use())
+        tell = stack.enter_context(shown())
+        stack.enter_context(writing(folder, "the run"))
+        _sweep(folder, store)
         started = time.monotonic()
         sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
-        executed = Runner(recipe, sources, Store(cache_root()), chosen, fresh=fresh, progress=tell).execute()
+        executed = Runner(recipe, sources, store, chosen, fresh=fresh, progress=tell).execute()
         finished = None if fresh else _finished(folder, _key(recipe, executed, chosen))
         if finished is None:
             (folder / FILE_NAME).unlink(missing_ok=True)  # it would speak of what is about to be replaced
-            _write_recipe(recipe, file, folder)
+            write_recipe(recipe, file, folder)
             finished = _measured(recipe, executed, chosen, folder, tell, started)
         page = None
         if recipe.report:
@@ -62,26 +73,15 @@ def run(
             tell("report", 1.0, "done")
     failed = [gate for gate in finished.gates if not gate.passed]
     if failed:
-        raise GateError("\n".join([*(_told(gate) for gate in failed), f"everything is kept: {page or folder}"]))
+        raise GateError("\n".join([*map(told, failed), f"everything is kept: {page or folder}"]))
     return folder, page
 
 
-def _write_recipe(recipe: Recipe, file: Path, folder: Path) -> None:
-    """The resolved recipe and its lock file, so that the run can be done again from the run folder."""
-    values = recipe.resolved()
-    owners = [values["model"], *values["data"]["tables"].values()]
-    for owner in owners:
-        source = owner["source"]
-        here = [moved(one, file.parent, folder) for one in ([source] if isinstance(source, str) else source)]
-        owner["source"] = here[0] if isinstance(source, str) else here
-    (folder / "recipe.yaml").write_text(to_yaml(values), encoding="utf-8")
-    if Lock.beside(file).exists():
-        shutil.copyfile(Lock.beside(file), Lock.beside(folder / "recipe.yaml"))
-
-
-def _told(gate: Gate) -> str:
-    value = "no value" if gate.value is None else f"{gate.value:.4g}"
-    return f"gate {gate.name} of {gate.target} failed: {value}, limit {gate.limit:.4g} ({gate.detail})"
+def _sweep(folder: Path, store: Store) -> None:
+    """Remove what runs that died left half made, here and in the store."""
+    clear_drafts(folder)
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    sweep(store)
 
 
 def _finished(folder: Path, key: str) -> Run | None:
@@ -105,15 +105,10 @@ def _key(recipe: Recipe, executed: Executed, device: str) -> str:
             "data": executed.splits.card,
             "test": executed.splits.test.digest,
             "machine": environment(device, recipe.deploy.thread_count),
-            "code": [code_digest(module) for module in ("evaluation.suite", "compress.commands.run", *_by_name())],
+            "code": measuring_code(__name__),
             "versions": versions(),
         }
     )
-
-
-def _by_name() -> list[str]:
-    """Modules that measuring finds by name, so that no import leads to them."""
-    return [module for kind in ("metrics", "runtimes", "tasks") for module in catalog.modules(kind)]
 
 
 def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tell: Tell, started: float) -> Run:
@@ -125,10 +120,12 @@ def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tel
         metrics=recipe.measure.metrics or executed.reference.task.metrics,
         seed=recipe.seed,
     )
-    with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
-        baselines, skipped = baseline_subjects(recipe, executed.reference, Path(scratch), tell)
+    try:
+        baselines, skipped = baseline_subjects(recipe, executed.reference, folder / SCRATCH, tell)
         subjects = [*baselines, *step_subjects(recipe, executed)]
         sitting = measure(subjects, conditions, baselines=(REFERENCE, *recipe.measure.baselines), progress=tell)
+    finally:
+        shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     sitting = replace(sitting, skipped=(*skipped, *sitting.skipped))
     key, seconds = _key(recipe, executed, device), time.monotonic() - started
     run = assembled(recipe, executed, sitting, key=key, device=device, seconds=seconds)
@@ -136,9 +133,6 @@ def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tel
     run = run.model_copy(update={"gates": gates})
 
     write_predictions(sitting.predictions, executed.splits.test, folder / "predictions")
-    bundles = [executed.reference, *(outcome.bundle for outcome in executed.stages)]
-    last_torch = [bundle for bundle in bundles if bundle.form is Form.TORCH][-1]
-    stock = last_torch.family.fits_stock_class(last_torch.module)
-    write_model(bundles, folder / "model", model_card(run, loads_in_stock_class=stock))
+    write_result(run, executed, folder / "model")
     write_run(run, folder)  # last: its presence says that all the rest is there
     return run

@@ -36,7 +36,8 @@ def _squares(bundle: Bundle, group: Group) -> Float[Tensor, "unit"]:
     for part in group.slices:
         linear = bundle.module.get_submodule(part.module)
         weight = linear.weight.detach().cpu() if part.side == "rows" else linear.weight.detach().cpu().T
-        total += weight.square().sum(dim=1).view(group.units, part.span).sum(dim=1)
+        squares = weight.square().sum(dim=1)
         if part.side == "rows" and linear.bias is not None:
-            total += linear.bias.detach().cpu().square().view(group.units, part.span).sum(dim=1)
+            squares = squares + linear.bias.detach().cpu().square()
+        total += squares.view(part.blocks, group.units, part.span).sum(dim=(0, 2))
     return total

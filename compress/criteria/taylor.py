@@ -36,33 +36,36 @@ class Taylor(Settings):
     def score(self, bundle: Bundle, groups: Sequence[Group], context: Context) -> list[Float[Tensor, "unit"]]:
         import torch
 
-        if context.calibration.labels is None or not len(context.calibration):
+        unlabelled = context.calibration.labels is None and bundle.task.target is not None
+        if unlabelled or not len(context.calibration):
             raise DataError("criterion taylor: needs labelled calibration examples; the recipe's calibration has none")
         model = placed(bundle.module, context.device)
         totals = [torch.zeros(group.units, dtype=torch.float64) for group in groups]
-        inputs: dict[str, Tensor] = {}
+        inputs: dict[str, list[Tensor]] = {group.name: [] for group in groups}
         hooks = [_catch_input(model, group, inputs) for group in groups]
         try:
             for batch in feed(context.calibration, bundle, context.device, size=self.batch):
-                logits = bundle.task.scores(model(**batch.inputs))
+                scores = bundle.task.scores(model(**batch.inputs), batch.inputs)
                 # Summed, not averaged: an example's gradient must not depend on its batch.
-                loss = bundle.task.loss(logits, batch.truth) * len(logits)
+                loss = bundle.task.losses(scores, batch.truth).sum()
                 caught = [inputs[group.name] for group in groups]
-                gradients = torch.autograd.grad(loss, caught)
-                for index, (value, gradient) in enumerate(zip(caught, gradients, strict=True)):
-                    moved = _mask_gradients(value.detach() * gradient, groups[index])
-                    totals[index] += moved.abs().sum(dim=0).double().cpu()
+                gradients = iter(torch.autograd.grad(loss, [value for values in caught for value in values]))
+                for index, values in enumerate(caught):
+                    # A layer that runs several times has one mask for all its runs.
+                    moved = [_mask_gradients(value.detach() * next(gradients), groups[index]) for value in values]
+                    totals[index] += torch.stack(moved).sum(dim=0).abs().sum(dim=0).double().cpu()
+                    values.clear()
         finally:
             for hook in hooks:
                 hook.remove()
         return [(total / len(context.calibration)).float() for total in totals]
 
 
-def _catch_input(model: PreTrainedModel, group: Group, inputs: dict[str, Tensor]) -> Any:
-    """Keep what the group's reader is given at each forward pass: the units' outputs, side by side."""
+def _catch_input(model: PreTrainedModel, group: Group, inputs: dict[str, list[Tensor]]) -> Any:
+    """Keep what the group's reader is given, each time it runs: the units' outputs, side by side."""
 
     def keep(_module: object, args: tuple[Tensor, ...]) -> None:
-        inputs[group.name] = args[0]
+        inputs[group.name].append(args[0])
 
     return model.get_submodule(group.readers[0].module).register_forward_pre_hook(keep)
 

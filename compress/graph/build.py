@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from compress.bundle import Bundle, OnnxGraph
 from compress.errors import ExportError
+from compress.inputs import dynamic_axes, example_inputs
 
 if TYPE_CHECKING:
     import onnx_ir
-    from transformers import PreTrainedModel
 
 AttentionForm = Literal["fused", "plain"]
 
@@ -35,20 +35,18 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> Onnx
     """
     import torch
 
-    example = torch.ones(2, 8, dtype=torch.long)
-    inputs = {name: example.clone() for name in bundle.processor.model_input_names}
-    axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
+    inputs = {name: torch.from_numpy(array) for name, array in example_inputs(bundle).items()}
     model = bundle.module.eval()
-    with _quiet(), _sdpa(model), torch.no_grad():
+    with _quiet(), bundle.family.sdpa(model), torch.no_grad():
         try:
             program = torch.onnx.export(
-                model,
+                bundle.task.graph(model),
                 (),
                 kwargs=inputs,
                 input_names=list(inputs),
                 output_names=list(bundle.task.outputs),
-                dynamic_shapes=axes,
-                opset_version=OPSETS[attention],
+                dynamic_shapes=dynamic_axes(bundle),
+                opset_version=_opset(bundle, attention),
                 dynamo=True,
                 verbose=False,
             )
@@ -58,6 +56,12 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> Onnx
     assert program is not None, "the dynamo exporter returns a program"
     _write(program.model, path)
     return OnnxGraph(path)
+
+
+def _opset(bundle: Bundle, attention: AttentionForm) -> int:
+    rotary = "rope_parameters" in bundle.config or "rope_theta" in bundle.config
+    # Opset 23's RotaryEmbedding, as the exporter writes it, is wrong for more than one text; 24's is right.
+    return max(OPSETS[attention], 24) if rotary and attention == "fused" else OPSETS[attention]
 
 
 def _write(model: onnx_ir.Model, path: Path) -> None:
@@ -81,17 +85,6 @@ def _strip(model: onnx_ir.Model) -> None:
             output.metadata_props.clear()
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
-
-
-@contextmanager
-def _sdpa(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model use sdpa attention while the block runs: a bundle's model is not for us to change."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 @contextmanager

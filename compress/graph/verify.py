@@ -6,22 +6,18 @@ stages hand findings to the runner as gates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.batching import batches, in_order
 from compress.bundle import Bundle, OnnxGraph
-from compress.data import Split, batches, encode
+from compress.data import Split
 from compress.feed import placed
 from compress.graph.build import AttentionForm
 from compress.graph.inspect import attention_nodes, operators, products, read_proto
-
-if TYPE_CHECKING:
-    from jaxtyping import Int
-
-Inputs = dict[str, "Int[np.ndarray, 'batch tokens']"]
+from compress.inputs import probes
 
 # Float32 rounds differently in another order of summation: 1e-6 to 1e-5 of the logits' size is what a right graph
 # shows. A lost mask or a wrong head count shows 1e-2 and more.
@@ -73,14 +69,17 @@ def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int) -> Finding:
 
     from compress.runtimes.onnxruntime import open_session
 
-    session = open_session(graph, device="cpu", threads=None)
+    session = open_session(graph, device="cpu", threads=None, outputs=bundle.task.decided_on)
     model = placed(bundle.module, torch.device("cpu")).eval()
     worst, place = 0.0, "nowhere"
     for name, inputs in probes(bundle, seed=seed):
         with torch.inference_mode():
-            outputs = model(**{key: torch.from_numpy(value) for key, value in inputs.items()})
-            wanted = bundle.task.scores(outputs).numpy()
-        difference = np.abs(session.outputs(inputs) - wanted).max() / max(1.0, float(np.abs(wanted).max()))
+            fed = {key: torch.from_numpy(value) for key, value in inputs.items()}
+            wanted = bundle.task.scores(model(**fed), fed).numpy()
+        got = session.outputs(inputs)
+        if wanted.ndim == 3:  # a score for each token: what is said of padding counts for nothing
+            got, wanted = (scores[inputs["attention_mask"] == 1] for scores in (got, wanted))
+        difference = np.abs(got - wanted).max() / max(1.0, float(np.abs(wanted).max()))
         if not difference <= worst:  # NaN must win, and stay
             worst, place = float(difference), name
         if np.isnan(worst):
@@ -114,50 +113,32 @@ def quantized(before: OnnxGraph, after: OnnxGraph, *, at_least: int) -> Finding:
 
 
 def agreement(bundle: Bundle, before: OnnxGraph, after: OnnxGraph, calibration: Split) -> Finding:
-    """The share of calibration texts on which `after`, given padding that it has to ignore, decides as `before` does
+    """How alike `after`, given padding that it has to ignore, predicts calibration examples to what `before` does
     without: what quantizing moved, and whether the mask still holds."""
     from compress.runtimes.onnxruntime import open_session
 
-    encoded = encode(calibration, bundle.processor, max_tokens=bundle.max_tokens - _PADDING)
-    first, second = (open_session(graph, device="cpu", threads=None) for graph in (before, after))
-    alike = 0
+    task, padding = bundle.task, _PADDING if bundle.task.modality == "text" else 0
+    encoded = task.encode(calibration, bundle.processor, max_tokens=bundle.max_tokens - padding, seed=0)
+    outputs = task.decided_on
+    first, second = (open_session(graph, device="cpu", threads=None, outputs=outputs) for graph in (before, after))
+    ours, theirs, index = [], [], []
     for batch in batches(encoded, 32):
-        widened = {name: np.pad(array, ((0, 0), (0, _PADDING))) for name, array in batch.inputs.items()}
-        ours, theirs = (bundle.task.decide(scores) for scores in (second.outputs(widened), first.outputs(batch.inputs)))
-        alike += int((ours == theirs).sum())
+        widened = batch.inputs
+        if padding:
+            fill = {"input_ids": bundle.processor.pad_token_id or 0}
+            widened = {
+                name: np.pad(array, ((0, 0), (0, padding)), constant_values=fill.get(name, 0))
+                for name, array in batch.inputs.items()
+            }
+        ours.append(task.predict(first.outputs(batch.inputs), batch))
+        theirs.append(task.predict(second.outputs(widened), batch))
+        index.append(batch.index)
     first.close()
     second.close()
-    share = alike / len(calibration)
-    detail = f"{alike} of {len(calibration)} calibration texts are decided alike before and after, padding added after"
-    return Finding("quantized_agreement", AGREEMENT_LIMIT, share, share >= AGREEMENT_LIMIT, detail)
-
-
-def probes(bundle: Bundle, *, seed: int) -> Iterator[tuple[str, Inputs]]:
-    """Named inputs that a graph must be right on, whatever is padded where."""
-    generator = np.random.default_rng(seed)
-    longest = bundle.max_tokens
-    yield "1x1, no padding", _inputs(bundle, np.ones((1, 1), dtype=np.int64), generator)
-    yield f"1x{longest}, no padding", _inputs(bundle, np.ones((1, longest), dtype=np.int64), generator)
-    for batch, tokens in ((2, min(7, longest)), (5, min(33, longest))):
-        lengths = generator.integers(1, tokens + 1, size=(batch, 1))
-        right = (np.arange(tokens)[None] < lengths).astype(np.int64)
-        holed = (generator.random((batch, tokens)) < 0.6).astype(np.int64)
-        holed[:, 0] = 1  # a row with nothing to attend to has no right answer
-        for name, mask in (("right-padded", right), ("left-padded", right[:, ::-1].copy()), ("holed", holed)):
-            yield f"{batch}x{tokens}, {name}", _inputs(bundle, mask, generator)
-
-
-def _inputs(bundle: Bundle, mask: np.ndarray, generator: np.random.Generator) -> Inputs:
-    tokens = generator.integers(0, bundle.config["vocab_size"], size=mask.shape, dtype=np.int64)
-    padding = bundle.processor.pad_token_id or 0
-    inputs: Inputs = {}
-    for name in bundle.processor.model_input_names:
-        inputs[name] = np.zeros_like(mask)
-    if "token_type_ids" in inputs:
-        inputs["token_type_ids"] = generator.integers(0, bundle.config.get("type_vocab_size") or 1, size=mask.shape)
-    inputs["input_ids"] = np.where(mask == 1, tokens, padding)
-    inputs["attention_mask"] = mask
-    return inputs
+    alike = float(task.alike(in_order(ours, index), in_order(theirs, index)).mean())
+    share = alike if np.isfinite(alike) else None
+    detail = f"{len(encoded)} calibration examples are answered {alike:.3f} alike before and after, padding added after"
+    return Finding("quantized_agreement", AGREEMENT_LIMIT, share, alike >= AGREEMENT_LIMIT, detail)
 
 
 def _count(*names: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +12,7 @@ from compress.errors import ExportError
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Shaped
 
     from compress.bundle import Bundle, OnnxGraph
 
@@ -35,47 +35,54 @@ class Onnxruntime:
         return _cuda_obstacle() if device == "cuda" else None
 
     def open(self, bundle: Bundle, *, device: str, threads: int) -> OnnxSession:
-        return open_session(bundle.graph, device=device, threads=threads)
+        return open_session(bundle.graph, device=device, threads=threads, outputs=bundle.task.decided_on)
 
 
 class OnnxSession:
     """An open onnxruntime session. On a GPU, `bind` keeps inputs and outputs there."""
 
-    def __init__(self, graph: OnnxGraph, session: Any, device: str) -> None:
+    def __init__(self, graph: OnnxGraph, session: Any, device: str, outputs: Sequence[str]) -> None:
         self._graph = graph
         self._session = session
         self._device = device
         self._names = [node.name for node in session.get_inputs()]
-        self._output = session.get_outputs()[0].name
+        named = [node.name for node in session.get_outputs()]
+        # A file of another exporter may call its outputs as it likes; the first then holds what is decided on.
+        self._outputs = list(outputs) if outputs and set(outputs) <= set(named) else named[:1]
 
     @property
     def weight_bytes(self) -> int:
         return sum(file.stat().st_size for file in self._graph.files)
 
-    def outputs(self, inputs: Mapping[str, Int[np.ndarray, "batch tokens"]]) -> Float[np.ndarray, "batch ..."]:
+    def outputs(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Float[np.ndarray, "row ..."]:
         import numpy as np
 
-        [scores] = self._session.run([self._output], {name: inputs[name] for name in self._names})
-        return np.asarray(scores, dtype=np.float32)
+        parts = self._session.run(self._outputs, {name: inputs[name] for name in self._names})
+        return np.asarray(parts[0] if len(parts) == 1 else np.stack(parts, axis=-1), dtype=np.float32)
 
-    def bind(self, inputs: Mapping[str, Int[np.ndarray, "batch tokens"]]) -> Callable[[], object]:
+    def bind(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Callable[[], object]:
         if self._device == "cpu":
             fed = {name: inputs[name] for name in self._names}
-            return lambda: self._session.run([self._output], fed)
+            return lambda: self._session.run(self._outputs, fed)
         from onnxruntime import OrtValue
 
         binding = self._session.io_binding()
         for name in self._names:
             binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(inputs[name], self._device, 0))
-        binding.bind_output(self._output, self._device)
+        for name in self._outputs:
+            binding.bind_output(name, self._device)
         return lambda: self._session.run_with_iobinding(binding)
 
     def close(self) -> None:
         self._session = None
 
 
-def open_session(graph: OnnxGraph, *, device: str, threads: int | None) -> OnnxSession:
-    """Open a graph on a device, and nowhere else; `threads` None leaves their number to onnxruntime.
+def open_session(graph: OnnxGraph, *, device: str, threads: int | None, outputs: Sequence[str] = ()) -> OnnxSession:
+    """Open a graph on a device, and nowhere else.
+
+    Args:
+        threads: None leaves their number to onnxruntime.
+        outputs: what is decided on, several stacked on a new last axis; the graph's first output where left out.
 
     Raises:
         ExportError: onnxruntime refuses the file, or can't start the device; the message holds its reason.
@@ -91,7 +98,7 @@ def open_session(graph: OnnxGraph, *, device: str, threads: int | None) -> OnnxS
     except ExportError as fault:
         advice = "; `compress doctor` says whether onnxruntime can use this GPU" if device == "cuda" else ""
         raise ExportError(f"{graph.path}: onnxruntime can't load it: {fault}{advice}") from fault
-    return OnnxSession(graph, session, device)
+    return OnnxSession(graph, session, device, outputs)
 
 
 @cache

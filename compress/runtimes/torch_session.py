@@ -13,7 +13,7 @@ from compress.runtimes.threads import use_threads
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Shaped
     from transformers import PreTrainedModel
 
     from compress.task import Task
@@ -35,11 +35,11 @@ class TorchSession:
     def weight_bytes(self) -> int:
         return _saved_bytes(self._model)
 
-    def outputs(self, inputs: Mapping[str, Int[np.ndarray, "batch tokens"]]) -> Float[np.ndarray, "batch ..."]:
+    def outputs(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Float[np.ndarray, "row ..."]:
         scores: np.ndarray = self.bind(inputs)().float().cpu().numpy()
         return scores
 
-    def bind(self, inputs: Mapping[str, Int[np.ndarray, "batch tokens"]]) -> Callable[[], torch.Tensor]:
+    def bind(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Callable[[], torch.Tensor]:
         import torch
 
         fed = {name: torch.from_numpy(array).to(self._device) for name, array in inputs.items()}
@@ -47,7 +47,7 @@ class TorchSession:
         def run() -> torch.Tensor:
             use_threads(self._threads)
             with torch.inference_mode():
-                return self._task.scores(self._call(**fed))
+                return self._task.scores(self._call(**fed), fed)
 
         return run
 

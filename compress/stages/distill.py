@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
 from compress.bundle import Form
 from compress.errors import DataError, ModelError
 from compress.feed import TensorBatch, placed
-from compress.losses import hidden_states, soft_labels
 from compress.settings import Settings
 from compress.stage import Context, Sight
 from compress.surgery import keep_layers
-from compress.training import Training, train
+from compress.training.loop import Training, train
+from compress.training.losses import hidden_states
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Student(Settings):
     """Which layers of the incoming model the student starts from."""
 
-    layers: int | tuple[int, ...] = Field(
+    layers: Annotated[int, Field(ge=1)] | tuple[int, ...] = Field(
         description="a count, spread evenly from first to last; or the layers, from 0"
     )
 
@@ -92,6 +92,7 @@ class Distill(Training):
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
     sees: ClassVar[tuple[Sight, ...]] = ("train", "dev", "transfer", "reference")
+    weight_bytes: ClassVar[float | None] = None
 
     learning_rate: float = Field(2e-4, gt=0, description="at the schedule's peak")
     student: Student | None = Field(None, description="left out: the incoming model, with all its layers")
@@ -101,7 +102,7 @@ class Distill(Training):
         if context.reference is None:
             raise ModelError("distill: there is no teacher yet; distill belongs under `stages`, after `prepare`")
         texts = context.train if context.transfer is None else context.train.plus(context.transfer)
-        if self.losses.labels is not None and texts.labels is None:
+        if self.losses.labels is not None and bundle.task.target is not None and texts.labels is None:
             raise DataError("distill: losses.labels needs labels; the training or the transfer split has none")
         count = bundle.anatomy.layers
         if self.student is not None:
@@ -130,21 +131,24 @@ class Distill(Training):
     ) -> Tensor:
         import torch
 
+        task = bundle.task
         layered: dict[str, Any] = {"output_hidden_states": self.losses.hidden is not None}
         with torch.no_grad():
             wanted = teacher(**batch.inputs, **layered)
         got = model(**batch.inputs, **layered)
-        scores = bundle.task.scores(got)
+        scores = task.scores(got, batch.inputs)
         loss = torch.zeros((), device=scores.device)
         if (soft := self.losses.logits) is not None:
-            target = bundle.task.scores(wanted)
-            loss = loss + soft.weight * soft_labels(scores, target, temperature=soft.temperature)
+            target = task.scores(wanted, batch.inputs)
+            apart = task.distillation(scores, target, batch.inputs, batch.labels, temperature=soft.temperature)
+            loss = loss + soft.weight * apart
         if self.losses.hidden is not None:
             # hidden_states[0] is the embeddings' output; layer i's is at i + 1.
-            pairs = [wanted.hidden_states[layer + 1] for layer in twins]
-            loss = loss + self.losses.hidden.weight * hidden_states(got.hidden_states[1:], pairs, batch.real)
+            ours = [batch.flat(states) for states in got.hidden_states[1:]]
+            theirs = [batch.flat(wanted.hidden_states[layer + 1]) for layer in twins]
+            loss = loss + self.losses.hidden.weight * hidden_states(ours, theirs)
         if self.losses.labels is not None:
-            loss = loss + self.losses.labels.weight * bundle.task.loss(scores, batch.truth)
+            loss = loss + self.losses.labels.weight * task.losses(scores, batch.truth).mean()
         return loss
 
 

@@ -8,7 +8,7 @@ from compress.bundle import Form
 from compress.errors import DataError
 from compress.feed import TensorBatch
 from compress.stage import Context, Sight
-from compress.training import Training, train
+from compress.training.loop import Training, train
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,13 +28,15 @@ class Finetune(Training):
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
     sees: ClassVar[tuple[Sight, ...]] = ("train", "dev")
+    weight_bytes: ClassVar[float | None] = None
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
-        if context.train.labels is None:
+        task = bundle.task
+        if task.target is not None and context.train.labels is None:
             raise DataError("finetune: the training split has no labels; give its table a `label`")
 
         def loss_of(model: PreTrainedModel, batch: TensorBatch) -> Tensor:
-            return bundle.task.loss(bundle.task.scores(model(**batch.inputs)), batch.truth)
+            return task.losses(task.scores(model(**batch.inputs), batch.inputs), batch.truth).mean()
 
         return train(bundle, loss_of, context.train, self, context)
 

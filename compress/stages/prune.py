@@ -67,6 +67,7 @@ class Prune(Settings):
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
     sees: ClassVar[tuple[Sight, ...]] = ("calibration",)
+    weight_bytes: ClassVar[float | None] = None
 
     target: Target
     axes: tuple[Axis, ...] = Field(("heads", "ffn"), min_length=1, description="what may be cut")

@@ -31,6 +31,7 @@ class Quantize(Settings):
     consumes: ClassVar[Form] = Form.ONNX
     produces: ClassVar[Form] = Form.ONNX
     sees: ClassVar[tuple[Sight, ...]] = ("calibration",)
+    weight_bytes: ClassVar[float | None] = 1.0
 
     method: Literal["dynamic_int8"] = Field("dynamic_int8", description="how weights and activations become integers")
 

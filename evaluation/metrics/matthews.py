@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from compress.errors import DataError
 from compress.settings import Settings
+
+if TYPE_CHECKING:
+    from compress.task import Target
 
 
 class Matthews(Settings):
@@ -19,20 +22,30 @@ class Matthews(Settings):
 
     unit: ClassVar[str] = "correlation"
     higher_is_better: ClassVar[bool] = True
+    relative_drop: ClassVar[bool] = False
+    targets: ClassVar[tuple[Target | None, ...]] = ("class",)
 
-    def value(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
-        """R_K of integer classes: (..., examples) and (..., examples) give (...).
+    def evidence(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+        """The true and the decided class, int64 (examples, 2).
+
+        Args:
+            truth: int (examples,).
+            decisions: likewise.
 
         Raises:
             DataError: a class is negative.
         """
-        if (smallest := min(truth.min(), decisions.min())) < 0:
+        found = np.stack([truth, decisions], axis=-1).astype(np.int64)
+        if (smallest := int(found.min())) < 0:
             raise DataError(f"matthews: a class is {smallest}, wanted 0 or more")
-        shape = np.broadcast_shapes(truth.shape, decisions.shape)
-        classes = int(max(truth.max(), decisions.max())) + 1
-        true = _tally(np.broadcast_to(truth, shape), classes)
-        decided = _tally(np.broadcast_to(decisions, shape), classes)
-        right, examples = (truth == decisions).sum(-1), shape[-1]
+        return found
+
+    def value(self, evidence: np.ndarray) -> np.ndarray:
+        """R_K: (..., examples, 2) gives (...)."""
+        truth, decisions = evidence[..., 0], evidence[..., 1]
+        classes, examples = int(evidence.max()) + 1, evidence.shape[-2]
+        true, decided = _tally(truth, classes), _tally(decisions, classes)
+        right = (truth == decisions).sum(-1)
         # Gorodkin's covariances over the classes' indicator columns, each times the squared number of examples.
         covariance = right * examples - (true * decided).sum(-1)
         spread_true, spread_decided = examples**2 - (true**2).sum(-1), examples**2 - (decided**2).sum(-1)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import inspect
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from tiny import logits_of, mixed_inputs, tiny_bundle
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from compress import catalog
-from compress.anatomy import Group, anatomy_of
+from compress.anatomy import Anatomy, Group, anatomy_of
 from compress.bundle import Bundle
 from compress.errors import ModelError
+from compress.family import family_of
 from compress.folder import load, save
 from compress.surgery import keep_layers, keep_units
 
@@ -29,33 +33,150 @@ def whole(request: pytest.FixtureRequest) -> Bundle:
 
 
 def test_parameters_are_those_that_torch_counts(whole: Bundle):
-    assert whole.anatomy.parameters == sum(parameter.numel() for parameter in whole.module.parameters())
+    assert whole.anatomy.parameters == _size(whole.module)
     layers = whole.family.layers(whole.module)
-    assert whole.anatomy.encoder_parameters == sum(parameter.numel() for parameter in layers.parameters())
+    inside = {id(parameter) for parameter in layers.parameters()}
+    outside = 0
+    for name, parameter in whole.module.named_parameters():
+        if id(parameter) in inside:
+            assert whole.family.part(name) == "encoder", name
+        elif whole.family.part(name) == "encoder":
+            outside += parameter.numel()
+            assert name.split(".")[-2].endswith("norm"), f"{name} is in no layer, and no norm behind the last one"
+    assert whole.anatomy.encoder_parameters == _size(layers) + outside
 
 
 @pytest.mark.parametrize("cut", ["whole", "uneven"])
 def test_flops_are_those_that_torch_counts(whole: Bundle, cut: str):
     bundle = whole if cut == "whole" else _cut(whole, _uneven)
-    model = copy.deepcopy(bundle.module)
-    model.set_attn_implementation("eager")  # the counter does not see sdpa's CPU kernel
-    for batch, tokens in ((1, 7), (3, 16)):
-        inputs = mixed_inputs(bundle, batch=batch, tokens=tokens)
-        with FlopCounterMode(display=False) as counter:
-            logits_of(model, inputs)
-        assert bundle.anatomy.flops(batch, tokens) == counter.get_total_flops()
+    _check_flops(bundle, bundle.module, bundle.anatomy)
+
+
+@pytest.mark.parametrize("head", ["", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_model_is_for_changes_no_law_of_counting(family: str, head: str):
+    bundle = tiny_bundle(family)
+    if bundle.task.modality == "image" and head:
+        pytest.skip("a head for texts")
+    model = getattr(transformers, f"AutoModel{head}").from_config(bundle.module.config).eval()
+    anatomy = anatomy_of(model, bundle.family)
+    assert anatomy.parameters == _size(model)
+    assert anatomy.encoder_parameters == bundle.anatomy.encoder_parameters
+    assert [group.name for group in anatomy.groups] == [group.name for group in bundle.anatomy.groups]
+    _check_flops(bundle, model, anatomy)
+
+
+def test_heads_by_layer_are_those_of_the_attention_that_runs(whole: Bundle):
+    cut = _cut(whole, _uneven)
+    model = copy.deepcopy(cut.module)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        attentions = model(**mixed_inputs(cut), output_attentions=True).attentions
+    assert [weights.shape[1] for weights in attentions] == cut.anatomy.heads_by_layer()
+    assert len(attentions) == cut.anatomy.layers == len(cut.family.layers(cut.module))
+
+
+def test_sdpa_is_one_call_for_each_layer_that_runs_and_leaves_no_trace(whole: Bundle, monkeypatch: pytest.MonkeyPatch):
+    cut = _cut(whole, _uneven)
+    stock, calls = torch.nn.functional.scaled_dot_product_attention, []
+
+    def counted(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        calls.append(query.shape[1])
+        return stock(query, *args, **kwargs)
+
+    cut.module.set_attn_implementation("eager")
+    inputs, before = mixed_inputs(cut), cut.digest
+    wanted = logits_of(cut.module, inputs)
+    # A first token that is padding may have nothing to attend to, locally, and then no right answer.
+    sound = inputs["attention_mask"][:, 0] == 1 if "attention_mask" in inputs else torch.ones(4, dtype=torch.bool)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    with cut.family.sdpa(cut.module):
+        assert torch.allclose(logits_of(cut.module, inputs)[sound], wanted[sound], atol=1e-4)
+    assert calls == cut.anatomy.heads_by_layer()
+    assert torch.equal(logits_of(cut.module, inputs), wanted)
+    assert (len(calls), cut.with_model(cut.module).digest) == (cut.anatomy.layers, before)
+
+
+def test_the_longest_input_runs_and_positions_end_there(whole: Bundle):
+    longest = whole.family.longest(whole.config)
+    assert longest == whole.max_tokens
+    inputs = mixed_inputs(whole, batch=1)
+    if whole.task.modality == "text":
+        inputs = _unpadded(longest)
+    with torch.no_grad():
+        states = whole.module(**inputs, output_hidden_states=True).hidden_states
+    assert states[0].shape[1] == longest
+    learned = any("position_embeddings" in name for name, _ in whole.module.named_parameters())
+    if learned and whole.task.modality == "text":
+        with pytest.raises((IndexError, RuntimeError)):
+            whole.module(**_unpadded(longest + 1))
+
+
+@pytest.mark.parametrize("wrong", [None, "512", 0, 1.5, [], True])
+def test_a_config_whose_positions_make_no_sense_is_named(whole: Bundle, wrong: object):
+    key = "image_size" if whole.task.modality == "image" else "max_position_embeddings"
+    with pytest.raises(ModelError, match=f"{key} is .*, wanted a whole number from 1"):
+        whole.family.longest({**whole.config, key: wrong})
+
+
+def test_a_local_layer_reaches_as_far_as_its_family_says(whole: Bundle):
+    if whole.task.modality == "image":
+        pytest.skip("a picture has no token to change")
+    reach, tokens = whole.family.reach(whole.config), 16
+    ids = torch.arange(10, 10 + tokens)[None]
+    for layer in range(whole.anatomy.layers):
+        alone = keep_layers(whole.module, whole.family, (layer,))
+        local = getattr(alone.config, "layer_types", None) == ["sliding_attention"]
+        assert reach is not None or not local
+        for distance in range(1, tokens):
+            changed = torch.where(torch.arange(tokens) == distance, 99, ids)
+            same, other = (
+                logits_of(alone, {"input_ids": each, "attention_mask": ids * 0 + 1}) for each in (ids, changed)
+            )
+            assert torch.equal(same, other) == (local and distance > reach), (layer, distance)
+
+
+def test_the_model_takes_the_inputs_of_its_family(whole: Bundle):
+    known = inspect.signature(whole.module.forward).parameters
+    assert set(whole.family.inputs) <= set(known)
+    assert set(whole.family.inputs) == set(mixed_inputs(whole))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_model_type_builds_and_is_found(family: str):
+    chosen = catalog.load("families", family)()
+    settings = chosen.tiny(2).to_dict()
+    settings.pop("model_type")
+    for kind in chosen.model_types:
+        config = transformers.AutoConfig.for_model(kind, **settings)
+        assert isinstance(family_of(kind), type(chosen))
+        model = tiny_bundle(family).task.build(config)
+        assert anatomy_of(model, chosen) == tiny_bundle(family).anatomy
 
 
 def test_removing_a_unit_equals_masking_it(whole: Bundle):
     inputs = mixed_inputs(whole)
     original = logits_of(whole.module, inputs)
     for group in whole.anatomy.groups:
-        units = range(group.units) if group.axis == "heads" else (0, group.units // 2, group.units - 1)
-        for unit in units:
+        for unit in {"heads": (0, 2), "ffn": (1, group.units - 1)}[group.axis]:
             removed = keep_units(whole.module, whole.family, [group], [_all_but(group, unit)])
             masked = _zeroed(whole.module, group, unit, "columns")
             assert torch.allclose(logits_of(removed, inputs), logits_of(masked, inputs), atol=1e-4, rtol=1e-4)
             assert not torch.allclose(logits_of(removed, inputs), original, atol=1e-4, rtol=1e-4), "it did nothing"
+
+
+def test_removing_other_heads_of_each_layer_equals_masking_them(whole: Bundle):
+    """What layers share must serve each with its own heads, also after a second cut."""
+    inputs, model, masked = mixed_inputs(whole), whole.module, whole.module
+    for gone in (1, 2):
+        for group in whole.with_model(model).anatomy.of_axis("heads"):
+            unit = (group.layer + gone) % group.units
+            if gone == 1:
+                masked = _zeroed(masked, group, unit, "columns")
+            else:  # the numbers of the uncut model: one head before it is gone
+                masked = _zeroed(masked, whole.anatomy.groups[2 * group.layer], _uncut(unit, group.layer), "columns")
+            model = keep_units(model, whole.family, [group], [_all_but(group, unit)])
+    assert torch.allclose(logits_of(model, inputs), logits_of(masked, inputs), atol=1e-4, rtol=1e-4)
 
 
 def test_removing_a_silent_unit_changes_nothing(whole: Bundle):
@@ -75,24 +196,28 @@ def test_keeping_everything_is_the_identity(whole: Bundle):
 
 
 @pytest.mark.parametrize("kept", [(0, 3), (1, 2, 3), (2,)])
-def test_cutting_layers_equals_skipping_them(whole: Bundle, kept: tuple[int, ...]):
+def test_cutting_layers_equals_skipping_them(whole: Bundle, kept: tuple[int, ...], tmp_path):
     inputs = mixed_inputs(whole)
     cut = whole.with_model(keep_layers(whole.module, whole.family, kept))
-    plain = copy.deepcopy(whole.module)
-    for index, layer in enumerate(whole.family.layers(plain)):
-        if index not in kept:
-            layer.register_forward_hook(_pass_through, with_kwargs=True)
-    assert torch.allclose(logits_of(cut.module, inputs), logits_of(plain, inputs), atol=1e-5)
+    skipped = logits_of(_skipping(whole, kept), inputs)
+    assert torch.allclose(logits_of(cut.module, inputs), skipped, atol=1e-5)
     assert cut.anatomy == whole.anatomy.with_layers(kept)
-    assert cut.config["num_hidden_layers"] == len(kept) == cut.anatomy.layers
+    assert cut.module.config.num_hidden_layers == len(kept) == cut.anatomy.layers
+    _check_flops(cut, cut.module, cut.anatomy)
+    save(cut, tmp_path)
+    assert torch.equal(logits_of(load(tmp_path).module, inputs), logits_of(cut.module, inputs))
+    assert cut.family.fits_stock_class(cut.module) == _stock_class_agrees(cut, tmp_path)
 
 
-def test_groups_agree_with_the_traced_dependencies(whole: Bundle):
+def test_groups_agree_with_the_traced_dependencies(whole: Bundle, monkeypatch: pytest.MonkeyPatch):
     """torch-pruning traces the autograd graph: what it takes out with a channel, the group must name, and no more."""
     import torch_pruning
 
     model = copy.deepcopy(whole.module)
     model.set_attn_implementation("eager")
+    if hasattr(encoder := getattr(model.base_model, "encoder", None), "compute_position_bias"):
+        # A bias that all layers add couples their heads in a trace; a cut gives each layer its own columns of it.
+        monkeypatch.setattr(encoder, "compute_position_bias", lambda _hidden: None)
     graph = torch_pruning.DependencyGraph().build_dependency(
         model, example_inputs=mixed_inputs(whole), output_transform=lambda output: output.logits
     )
@@ -113,12 +238,18 @@ def test_groups_agree_with_the_traced_dependencies(whole: Bundle):
 
 def test_modules_tell_the_truth_after_a_cut(whole: Bundle):
     model = _cut(whole, _uneven).module
+    attentions = 0
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             assert (module.out_features, module.in_features) == tuple(module.weight.shape), name
-        if hasattr(module, "attention_head_size"):
-            assert module.num_attention_heads * module.attention_head_size == module.query.weight.shape[0], name
-            assert module.all_head_size == module.query.weight.shape[0], name
+        heads = _first(module, "num_attention_heads", "n_heads")
+        width = _first(module, "attention_head_size", "head_dim")
+        query = _first(module, "query", "q_lin", "q", "q_proj")
+        if heads and width:
+            attentions += 1
+            assert heads * width == query.weight.shape[0], name
+            assert getattr(module, "all_head_size", heads * width) == heads * width, name
+    assert attentions in (len(whole.anatomy.of_axis("heads")), 0), "a family whose attention knows no count has none"
 
 
 def test_an_uneven_cut_reloads(whole: Bundle, tmp_path):
@@ -134,13 +265,13 @@ def test_an_uneven_cut_reloads(whole: Bundle, tmp_path):
     assert load(tmp_path / "twice").digest == twice.digest
 
 
-@pytest.mark.parametrize("counts", ["_same", "_even_ffn", "_even_heads", "_uneven", "_uneven_ffn"])
+@pytest.mark.parametrize("counts", ["_same", "_even_ffn", "_even_heads", "_uneven"])
 def test_the_stock_class_loads_what_it_is_said_to_fit_and_nothing_else(whole: Bundle, counts: str, tmp_path):
     cut = _cut(whole, globals()[counts])
     save(cut, tmp_path)
     assert cut.family.fits_stock_class(cut.module) == _stock_class_agrees(cut, tmp_path)
-    if len({group.units for group in cut.anatomy.of_axis("ffn")}) == 1:
-        assert cut.config["intermediate_size"] == cut.anatomy.of_axis("ffn")[0].units
+    if counts in ("_same", "_even_ffn"):
+        assert cut.family.fits_stock_class(cut.module)
 
 
 def test_a_model_cut_to_fewer_layers_still_fits_the_stock_class(whole: Bundle, tmp_path):
@@ -158,17 +289,63 @@ def test_a_group_cannot_be_emptied_and_a_mask_must_fit(whole: Bundle):
         keep_units(whole.module, whole.family, [group], [torch.ones(3, dtype=torch.bool)])
     with pytest.raises(ModelError, match="the model has layers 0 to 3"):
         keep_layers(whole.module, whole.family, (0, 4))
+    with pytest.raises(ModelError, match=r"layers \[1, 1\] were asked for; wanted each once"):
+        keep_layers(whole.module, whole.family, (1, 1))
+
+
+def test_an_unknown_model_type_names_the_known_ones_and_says_how_to_add_one():
+    with pytest.raises(ModelError) as caught:
+        family_of("robert")
+    message = str(caught.value)
+    known = [kind for family in FAMILIES for kind in catalog.load("families", family).model_types]
+    assert all(kind in message for kind in known)
+    assert "did you mean 'roberta'?" in message
+    assert "one file in compress/families/" in message
+    assert "CONTRIBUTING.md" in message
+
+
+def _unpadded(tokens: int) -> dict[str, Tensor]:
+    """One text of that length: some models count positions by the tokens that are no padding."""
+    return {"input_ids": torch.full((1, tokens), 7), "attention_mask": torch.ones(1, tokens, dtype=torch.long)}
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _check_flops(bundle: Bundle, model: nn.Module, anatomy: Anatomy) -> None:
+    model = copy.deepcopy(model)
+    model.set_attn_implementation("eager")  # the counter does not see sdpa's CPU kernel
+    only = bundle.max_tokens if bundle.task.modality == "image" else None
+    for batch, tokens in ((1, only or 7), (3, only or 16)):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(**mixed_inputs(bundle, batch=batch, tokens=tokens))
+        assert anatomy.flops(batch, tokens) == counter.get_total_flops()
 
 
 def _stock_class_agrees(cut: Bundle, folder) -> bool:
-    from transformers import AutoModelForSequenceClassification
-
     try:
-        stock = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
+        stock = type(cut.module).from_pretrained(folder, local_files_only=True).eval()
     except (RuntimeError, ValueError):
         return False
     inputs = mixed_inputs(cut)
     return torch.allclose(logits_of(stock, inputs), logits_of(cut.module, inputs), atol=1e-6)
+
+
+def _skipping(whole: Bundle, kept: Collection[int]) -> nn.Module:
+    """A copy in which every run of a layer but those in `kept` hands on what it was given; good for one pass."""
+    plain = copy.deepcopy(whole.module)
+    runs = itertools.count()
+
+    def skip(_layer: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> Any:
+        if next(runs) in kept:
+            return output
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    for layer in dict.fromkeys(whole.family.layers(plain)):
+        layer.register_forward_hook(skip, with_kwargs=True)
+    return plain
 
 
 def _cut(whole: Bundle, counts: Callable[[Group], int]) -> Bundle:
@@ -190,12 +367,18 @@ def _even_heads(group: Group) -> int:
     return group.units // 2 if group.axis == "heads" else group.units
 
 
-def _uneven_ffn(group: Group) -> int:
-    return group.units - 8 * group.layer if group.axis == "ffn" else group.units
-
-
 def _uneven(group: Group) -> int:
-    return max(1, group.units - group.layer * (1 if group.axis == "heads" else 9))
+    return max(1, group.units - (group.layer + 1) * (1 if group.axis == "heads" else 9))
+
+
+def _uncut(unit: int, gone: int) -> int:
+    """The number in the uncut model of a unit, where layer `gone` lost the unit `gone + 1` of 4 before."""
+    return unit + (unit >= (gone + 1) % 4)
+
+
+def _first(module: nn.Module, *names: str) -> Any:
+    """The first attribute of these names that a module has, else None."""
+    return next((getattr(module, name) for name in names if hasattr(module, name)), None)
 
 
 def _all_but(group: Group, unit: int) -> Tensor:
@@ -208,15 +391,12 @@ def _zeroed(model: nn.Module, group: Group, unit: int, side: str) -> nn.Module:
     with torch.no_grad():
         for part in group.slices:
             linear: Any = changed.get_submodule(part.module)
-            span = slice(unit * part.span, (unit + 1) * part.span)
-            if part.side == side == "columns":
-                linear.weight[:, span] = 0
-            elif part.side == side:
-                linear.weight[span] = 0
-                linear.bias[span] = 0
+            for block in range(part.blocks):
+                start = (block * group.units + unit) * part.span
+                if part.side == side == "columns":
+                    linear.weight[:, start : start + part.span] = 0
+                elif part.side == side:
+                    linear.weight[start : start + part.span] = 0
+                    if linear.bias is not None:
+                        linear.bias[start : start + part.span] = 0
     return changed
-
-
-def _pass_through(_layer: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> Any:
-    hidden = args[0] if args else kwargs["hidden_states"]
-    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

@@ -1,122 +1,162 @@
-"""Every metric of decisions agrees with scikit-learn, row by row and on edge cases."""
+"""Laws that every metric keeps, and what it does with a resample; what each one counts is in the file of its kind."""
 
-import warnings
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
-from sklearn import metrics as sklearn_metrics
 
+from compress import catalog
 from compress.errors import DataError
-from evaluation.metrics.accuracy import Accuracy
-from evaluation.metrics.f1 import F1
-from evaluation.metrics.matthews import Matthews
+from compress.metric import Metric, metric_of, metrics_for
+from compress.task import Target
 
-Score = Callable[[np.ndarray, np.ndarray], float]
+TARGETS: tuple[Target | None, ...] = ("class", "classes", "number", "tags", "span", None)
+TAGS = ("O", "B-person", "I-person", "B-place", "I-place")
+WORDS = tuple(f"word{number}" for number in range(12))
+CONTEXT = " ".join(WORDS)
+EXAMPLES = 40
 
-PAIRS = [
-    pytest.param(Accuracy(), sklearn_metrics.accuracy_score, id="accuracy"),
-    pytest.param(F1(average="macro"), lambda t, d: sklearn_metrics.f1_score(t, d, average="macro"), id="macro"),
-    pytest.param(F1(average="micro"), lambda t, d: sklearn_metrics.f1_score(t, d, average="micro"), id="micro"),
-    pytest.param(Matthews(), sklearn_metrics.matthews_corrcoef, id="matthews"),
-]
-
-
-def random_decisions(classes: int, rows: int, examples: int, right: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(classes)
-    truth = random.integers(0, classes, (rows, examples))
-    other = random.integers(0, classes, (rows, examples))
-    return truth, np.where(random.random((rows, examples)) < right, truth, other)
+Data = tuple[np.ndarray | None, np.ndarray]
+"""Truth and decisions."""
 
 
-def by_row(score: Score, truth: np.ndarray, decisions: np.ndarray) -> list[float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn warns where a class is absent
-        return [float(score(t, d)) for t, d in zip(truth, decisions, strict=True)]
+def classes(random: np.random.Generator) -> Data:
+    truth = random.integers(0, 3, EXAMPLES)
+    return truth, np.where(random.random(EXAMPLES) < 0.7, truth, random.integers(0, 3, EXAMPLES))
 
 
-@pytest.mark.parametrize(("metric", "score"), PAIRS)
-@pytest.mark.parametrize("classes", [2, 3, 20])
-@pytest.mark.parametrize("examples", [5, 400])  # with 5, most rows lack most classes
-def test_every_row_agrees_with_scikit_learn(metric: Accuracy, score: Score, classes: int, examples: int) -> None:
-    truth, decisions = random_decisions(classes, rows=12, examples=examples)
-    np.testing.assert_allclose(metric.value(truth, decisions), by_row(score, truth, decisions), atol=1e-12)
+def several(random: np.random.Generator) -> Data:
+    truth = (random.random((EXAMPLES, 3)) < 0.4).astype(np.int8)
+    return truth, np.where(random.random(truth.shape) < 0.8, truth, 1 - truth).astype(np.int8)
 
 
-@pytest.mark.parametrize("examples", [3, 300])
-def test_with_two_classes_f1_is_that_of_class_one(examples: int) -> None:
-    truth, decisions = random_decisions(2, rows=20, examples=examples)
-    np.testing.assert_allclose(F1().value(truth, decisions), by_row(sklearn_metrics.f1_score, truth, decisions))
+def numbers(random: np.random.Generator) -> Data:
+    truth = random.normal(size=EXAMPLES)
+    return truth, truth + random.normal(size=EXAMPLES)
 
 
-@pytest.mark.parametrize(("metric", "score"), PAIRS)
-@pytest.mark.parametrize(
-    ("truth", "decisions"),
-    [
-        ([0, 0, 2, 2], [0, 2, 2, 2]),  # class 1 is absent
-        ([0, 1, 0, 1], [0, 0, 0, 0]),  # one class is never decided
-        ([1, 1, 1, 1], [0, 1, 2, 1]),  # one class alone is true
-        ([0, 0], [0, 0]),
-        ([0, 1], [1, 0]),
-    ],
-)
-def test_edges_agree_with_scikit_learn(metric: Accuracy, score: Score, truth: list[int], decisions: list[int]) -> None:
-    t, d = np.array([truth]), np.array([decisions])
-    np.testing.assert_allclose(metric.value(t, d), by_row(score, t, d), atol=1e-12)
+def tags(random: np.random.Generator) -> Data:
+    truth = random.integers(0, len(TAGS), (EXAMPLES, 7))
+    decisions = np.where(random.random(truth.shape) < 0.7, truth, random.integers(0, len(TAGS), truth.shape))
+    beyond = np.arange(7) >= random.integers(2, 8, (EXAMPLES, 1))
+    return np.where(beyond, -100, truth), np.where(beyond, -100, decisions)
 
 
-@pytest.mark.parametrize("metric", [Accuracy(), F1(), F1(average="macro"), F1(average="micro"), Matthews()])
+def spans(random: np.random.Generator) -> Data:
+    truth = np.array([[_span(random), _span(random)] for _ in range(EXAMPLES)])
+    same = random.random((EXAMPLES, 1)) < 0.5
+    return truth, np.where(same, truth[:, 0], np.array([_span(random) for _ in range(EXAMPLES)]))
+
+
+def masks(random: np.random.Generator) -> Data:
+    decisions = np.stack([np.ones((EXAMPLES, 4)), np.ones((EXAMPLES, 4)), random.exponential(2, (EXAMPLES, 4))], -1)
+    decisions[np.arange(4) >= random.integers(1, 5, (EXAMPLES, 1))] = np.nan
+    return None, decisions
+
+
+def _span(random: np.random.Generator) -> tuple[int, int]:
+    """Some words of the context, or no answer."""
+    first = int(random.integers(-2, len(WORDS)))
+    if first < 0:
+        return -1, -1
+    last = min(first + int(random.integers(0, 4)), len(WORDS) - 1)
+    return len(" ".join([*WORDS[:first], ""])), len(" ".join(WORDS[: last + 1]))
+
+
+DATA: dict[Target | None, Callable[[np.random.Generator], Data]] = {
+    "class": classes,
+    "classes": several,
+    "number": numbers,
+    "tags": tags,
+    "span": spans,
+    None: masks,
+}
+EVERY = [pytest.param(name, target, id=f"{name}-{target}") for target in TARGETS for name in metrics_for(target)]
+
+
+def asked(name: str, target: Target | None) -> Any:
+    """The metric as it is told about such data."""
+    labels = {"class": ("a", "b", "c"), "classes": ("a", "b", "c"), "tags": TAGS}.get(str(target), ())
+    return metric_of(name, target, labels=labels, contexts=(CONTEXT,) * EXAMPLES)
+
+
+@pytest.mark.parametrize(("name", "target"), EVERY)
 class TestEveryMetric:
-    def test_is_one_for_right_decisions(self, metric: Accuracy) -> None:
-        truth, _ = random_decisions(3, rows=1, examples=50)
-        assert metric.value(truth, truth) == pytest.approx(1.0)
+    def test_a_resample_is_an_index_into_the_evidence(self, name: str, target: Target | None) -> None:
+        truth, decisions = DATA[target](np.random.default_rng(0))
+        metric = asked(name, target)
+        drawn = np.random.default_rng(1).integers(0, EXAMPLES, EXAMPLES)
+        told = metric.evidence(truth, decisions)
+        again = metric.evidence(None if truth is None else truth[drawn], decisions[drawn])
+        assert told.ndim == 2
+        assert np.isfinite(told).all()
+        assert metric.value(told[drawn]) == pytest.approx(float(metric.value(again)), abs=1e-12)
 
-    def test_keeps_leading_axes_and_gives_a_scalar_without_any(self, metric: Accuracy) -> None:
-        truth, decisions = random_decisions(3, rows=6, examples=50)
-        rows = metric.value(truth, decisions)
-        blocks = metric.value(truth.reshape(2, 3, 50), decisions.reshape(2, 3, 50))
-        assert rows.shape == (6,)
-        np.testing.assert_array_equal(blocks.ravel(), rows)
-        assert metric.value(truth[0], decisions[0]).shape == ()
+    def test_the_examples_of_each_row_are_judged_by_themselves(self, name: str, target: Target | None) -> None:
+        metric = asked(name, target)
+        told = metric.evidence(*DATA[target](np.random.default_rng(0)))
+        drawn = np.random.default_rng(1).integers(0, EXAMPLES, (2, 3, EXAMPLES))
+        found = metric.value(told[drawn])
+        assert found.shape == (2, 3)
+        alone = [[metric.value(told[row]) for row in block] for block in drawn]
+        np.testing.assert_allclose(found, alone, atol=1e-12)
+        assert metric.value(told).shape == ()
 
-    def test_one_truth_serves_many_decisions(self, metric: Accuracy) -> None:
-        truth, decisions = random_decisions(3, rows=6, examples=50)
-        repeated = np.repeat(truth[:1], 6, axis=0)
-        np.testing.assert_array_equal(metric.value(truth[0], decisions), metric.value(repeated, decisions))
+    def test_the_order_of_examples_does_not_count(self, name: str, target: Target | None) -> None:
+        metric = asked(name, target)
+        told = metric.evidence(*DATA[target](np.random.default_rng(0)))
+        order = np.random.default_rng(1).permutation(EXAMPLES)
+        assert metric.value(told[order]) == pytest.approx(float(metric.value(told)))
 
-    def test_does_not_depend_on_the_order_of_examples(self, metric: Accuracy) -> None:
-        truth, decisions = random_decisions(3, rows=1, examples=50)
-        order = np.random.default_rng(0).permutation(50)
-        assert metric.value(truth[:, order], decisions[:, order]) == pytest.approx(metric.value(truth, decisions))
+    def test_a_model_that_errs_more_is_judged_worse(self, name: str, target: Target | None) -> None:
+        truth, decisions = DATA[target](np.random.default_rng(0))
+        shuffled = decisions[np.random.default_rng(1).permutation(EXAMPLES)]
+        if target is None:
+            shuffled = decisions * np.array([1, 1, 1.5])
+        metric = asked(name, target)
+        good, bad = (float(metric.value(metric.evidence(truth, side))) for side in (decisions, shuffled))
+        assert good > bad if metric.higher_is_better else good < bad
 
-
-def test_matthews_does_not_overflow_on_many_examples() -> None:
-    truth, decisions = random_decisions(2, rows=1, examples=200_000)
-    expected = by_row(sklearn_metrics.matthews_corrcoef, truth, decisions)
-    np.testing.assert_allclose(Matthews().value(truth, decisions), expected)
-
-
-def test_the_number_of_classes_decides_what_auto_means() -> None:
-    truth, decisions = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
-    assert F1().value(truth, decisions) == F1(average="binary").value(truth, decisions)
-    assert F1(classes=3).value(truth, decisions) == F1(average="macro").value(truth, decisions)
-
-
-@pytest.mark.parametrize(
-    ("metric", "truth", "message"),
-    [
-        (F1(classes=2), [0, 2], "0 to 1"),
-        (F1(average="binary"), [0, 2], "3 classes"),
-        (F1(), [0, -1], "-1"),
-        (Matthews(), [0, -1], "-1"),
-    ],
-)
-def test_classes_that_cannot_be_are_refused(metric: F1, truth: list[int], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        metric.value(np.array(truth), np.array([0, 1]))
+    def test_the_truth_itself_is_judged_perfect(self, name: str, target: Target | None) -> None:
+        truth, decisions = DATA[target](np.random.default_rng(0))
+        if target is None:
+            decisions = decisions * np.array([1, 1, 0])  # certain of every token
+        if target == "span":
+            assert truth is not None
+            decisions = np.where(truth[:, 0] >= 0, truth[:, 0], truth[:, 1])  # the first that is no padding
+        elif truth is not None:
+            decisions = truth
+        metric = asked(name, target)
+        assert metric.value(metric.evidence(truth, decisions)) == pytest.approx(1.0)
 
 
-def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(ValidationError):
-        F1.model_validate({"averages": "macro"})
+def test_every_target_has_a_metric_and_every_metric_a_target() -> None:
+    found = {target: metrics_for(target) for target in TARGETS}
+    assert all(found.values())
+    assert {name for names in found.values() for name in names} == set(catalog.names("metrics"))
+
+
+def test_a_metric_that_does_not_fit_is_refused_with_those_that_do() -> None:
+    with pytest.raises(DataError, match=r"'accuracy' does not fit .*'span'; wanted one of exact_match, span_f1"):
+        metric_of("accuracy", "span")
+    with pytest.raises(
+        DataError, match=r"'perplexty' does not fit a task without labels; .* did you mean 'perplexity'"
+    ):
+        metric_of("perplexty", None)
+
+
+def test_a_metric_is_told_what_it_asks_for_and_no_more() -> None:
+    known: dict[str, Any] = {"labels": ("a", "b"), "contexts": ("c", "d")}
+    assert metric_of("f1", "class", **known).model_dump()["classes"] == 2  # type: ignore[attr-defined]
+    assert metric_of("entity_f1", "tags", **known).model_dump() == {"names": ("a", "b")}  # type: ignore[attr-defined]
+    assert metric_of("span_f1", "span", **known).model_dump() == {"texts": ("c", "d")}  # type: ignore[attr-defined]
+    assert metric_of("matthews", "class", **known).model_dump() == {}  # type: ignore[attr-defined]
+
+
+def test_a_metric_keeps_the_protocol() -> None:
+    wanted = {*Metric.__annotations__, "evidence", "value"}
+    for name in catalog.names("metrics"):
+        assert wanted <= set(dir(catalog.load("metrics", name))), name

@@ -8,9 +8,12 @@ import pytest
 from compress.errors import DataError
 from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.f1 import F1
+from evaluation.metrics.perplexity import Perplexity
+from evaluation.metrics.spearman import Spearman
 from evaluation.statistics import (
     Drop,
     Interval,
+    Value,
     agreement,
     bootstrap_p_value,
     interval_of,
@@ -18,22 +21,30 @@ from evaluation.statistics import (
     paired_drop,
     percentile_interval,
     ratio_of_medians,
+    right_or_wrong,
     verdict,
 )
 
 accuracy = Accuracy().value
+perplexity = Perplexity().value
 
 
-def decisions_right(share: float, truth: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    return np.where(random.random(truth.shape) < share, truth, 1 - truth)
+def right(share: float, examples: int, random: np.random.Generator) -> np.ndarray:
+    """Evidence of a model that is right for a share of all examples."""
+    return (random.random((examples, 1)) < share).astype(np.int64)
 
 
-def paired_data(seed: int, examples: int, *, drop: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def paired_data(seed: int, examples: int, *, drop: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
     """A baseline that is right for 90 %, and a target that errs wherever it does and on a further `drop` of all."""
+    draw = np.random.default_rng(seed).random((examples, 1))
+    return (draw < 0.9).astype(np.int64), (draw < 0.9 - drop).astype(np.int64)
+
+
+def losses(more: float, *, seed: int = 0, examples: int = 200) -> np.ndarray:
+    """Evidence of perplexity: 2 nats a token on average and `more`, on texts of 1 to 9 masked tokens."""
     random = np.random.default_rng(seed)
-    truth = random.integers(0, 2, examples)
-    draw = random.random(examples)
-    return truth, np.where(draw < 0.9, truth, 1 - truth), np.where(draw < 0.9 - drop, truth, 1 - truth)
+    tokens = random.integers(1, 10, examples)
+    return np.stack([random.gamma(2.0 * tokens, 1.0) + more * tokens, tokens], axis=-1)
 
 
 def rounds_of(
@@ -44,8 +55,8 @@ def rounds_of(
     return [median_ms * shared * random.lognormal(0, 0.05, calls) for shared in common]
 
 
-def drop_of(truth: np.ndarray, baseline: np.ndarray, target: np.ndarray, seed: int = 0, resamples: int = 500) -> Drop:
-    return paired_drop(accuracy, truth, baseline, target, higher_is_better=True, seed=seed, resamples=resamples)
+def drop_of(baseline: np.ndarray, target: np.ndarray, seed: int = 0, resamples: int = 500) -> Drop:
+    return paired_drop(accuracy, baseline, target, higher_is_better=True, seed=seed, resamples=resamples)
 
 
 def covered(interval: Interval | Drop, true: float) -> bool:
@@ -57,44 +68,59 @@ class TestPairedDrop:
         hits = [covered(drop_of(*paired_data(seed, 300), seed=seed), 0.1) for seed in range(300)]
         assert 0.91 <= np.mean(hits) <= 0.985
 
-    def test_identical_decisions_lose_exactly_nothing(self) -> None:
-        truth, baseline, _ = paired_data(0, 200)
-        assert drop_of(truth, baseline, baseline) == Drop(0.0, 0.0, 0.0, 1.0, "tie")
+    def test_the_same_evidence_loses_exactly_nothing(self) -> None:
+        baseline, _ = paired_data(0, 200)
+        assert drop_of(baseline, baseline) == Drop(0.0, 0.0, 0.0, 1.0, "tie")
 
     def test_swapping_baseline_and_target_flips_the_sign(self) -> None:
-        truth, baseline, target = paired_data(0, 200)
-        there, back = drop_of(truth, baseline, target), drop_of(truth, target, baseline)
+        baseline, target = paired_data(0, 200)
+        there, back = drop_of(baseline, target), drop_of(target, baseline)
         assert (back.value, back.p_value) == (-there.value, there.p_value)
         assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
         assert (there.verdict, back.verdict) == ("worse", "better")
 
     def test_the_value_is_the_difference_of_the_two_metrics(self) -> None:
-        truth, baseline, target = paired_data(0, 200)
-        expected = accuracy(truth, baseline) - accuracy(truth, target)
-        assert drop_of(truth, baseline, target).value == pytest.approx(float(expected))
+        baseline, target = paired_data(0, 200)
+        assert drop_of(baseline, target).value == pytest.approx(float(accuracy(baseline) - accuracy(target)))
 
     def test_a_metric_that_is_better_when_lower_drops_when_it_grows(self) -> None:
-        truth, baseline, target = paired_data(0, 200)
+        baseline, target = paired_data(0, 200)
 
-        def error(t: np.ndarray, d: np.ndarray) -> np.ndarray:
-            return 1 - accuracy(t, d)
+        def error(evidence: np.ndarray) -> np.ndarray:
+            return 1 - accuracy(evidence)
 
-        by_error = paired_drop(error, truth, baseline, target, higher_is_better=False, seed=0, resamples=500)
-        by_accuracy = drop_of(truth, baseline, target)
+        by_error = paired_drop(error, baseline, target, higher_is_better=False, seed=0, resamples=500)
+        by_accuracy = drop_of(baseline, target)
         assert (by_error.value, by_error.low) == pytest.approx((by_accuracy.value, by_accuracy.low))
         assert by_error.verdict == "worse"
 
+    def test_a_relative_drop_does_not_depend_on_the_unit(self) -> None:
+        baseline, target = losses(0.0), losses(0.1)
+
+        def drop(value: Value, **settings: bool) -> Drop:
+            return paired_drop(value, baseline, target, higher_is_better=False, seed=0, resamples=500, **settings)
+
+        def per_thousand(evidence: np.ndarray) -> np.ndarray:
+            return 1000 * perplexity(evidence)
+
+        plain, scaled = drop(perplexity, relative=True), drop(per_thousand, relative=True)
+        assert (scaled.value, scaled.low, scaled.high) == pytest.approx((plain.value, plain.low, plain.high))
+        absolute = drop(perplexity)
+        assert plain.value == pytest.approx(absolute.value / float(perplexity(baseline)))
+        assert (plain.verdict, absolute.verdict) == ("worse", "worse")
+        assert plain.value == pytest.approx(np.exp(0.1) - 1, abs=0.05)  # 0.1 nats more for each token
+
     def test_shuffling_examples_together_changes_nothing_beyond_seed_noise(self) -> None:
-        truth, baseline, target = paired_data(0, 400)
+        baseline, target = paired_data(0, 400)
         order = np.random.default_rng(1).permutation(400)
-        plain, shuffled = drop_of(truth, baseline, target), drop_of(truth[order], baseline[order], target[order])
+        plain, shuffled = drop_of(baseline, target), drop_of(baseline[order], target[order])
         assert shuffled.value == pytest.approx(plain.value)
         assert (shuffled.low, shuffled.high) == pytest.approx((plain.low, plain.high), abs=0.01)
 
     def test_pairing_is_tighter_than_comparing_two_intervals(self) -> None:
-        truth, baseline, target = paired_data(0, 400)
-        paired = drop_of(truth, baseline, target)
-        alone = [interval_of(accuracy, truth, decisions, seed=0) for decisions in (baseline, target)]
+        pair = paired_data(0, 400)
+        paired = drop_of(*pair)
+        alone = [interval_of(accuracy, evidence, seed=0) for evidence in pair]
         assert paired.high - paired.low < sum(one.high - one.low for one in alone) / 2
 
     def test_the_seed_decides_the_interval(self) -> None:
@@ -103,40 +129,54 @@ class TestPairedDrop:
 
     def test_without_a_difference_a_small_p_value_is_rare(self) -> None:
         random = np.random.default_rng(0)
-        p_values = []
-        for seed in range(200):
-            truth = random.integers(0, 2, 200)
-            two = decisions_right(0.8, truth, random), decisions_right(0.8, truth, random)
-            p_values.append(drop_of(truth, *two, seed=seed).p_value)
+        p_values = [drop_of(right(0.8, 200, random), right(0.8, 200, random), seed=seed).p_value for seed in range(200)]
         assert np.mean(np.array(p_values) < 0.05) < 0.1
 
 
 class TestIntervalOf:
     def test_covers_the_true_accuracy_95_times_in_100(self) -> None:
         random = np.random.default_rng(0)
-        hits = []
-        for seed in range(300):
-            truth = random.integers(0, 2, 300)
-            decisions = decisions_right(0.8, truth, random)
-            hits.append(covered(interval_of(accuracy, truth, decisions, seed=seed, resamples=500), 0.8))
+        hits = [
+            covered(interval_of(accuracy, right(0.8, 300, random), seed=seed, resamples=500), 0.8)
+            for seed in range(300)
+        ]
         assert 0.91 <= np.mean(hits) <= 0.985
 
+    def test_covers_the_true_perplexity_though_texts_differ_in_length(self) -> None:
+        hits = [
+            covered(interval_of(perplexity, losses(0.0, seed=seed), seed=seed, resamples=500), np.exp(2.0))
+            for seed in range(200)
+        ]
+        assert 0.90 <= np.mean(hits) <= 0.985
+
     def test_more_confidence_is_a_wider_interval(self) -> None:
-        truth, decisions, _ = paired_data(0, 200)
-        wide, narrow = (interval_of(accuracy, truth, decisions, seed=0, confidence=c) for c in (0.99, 0.8))
+        evidence, _ = paired_data(0, 200)
+        wide, narrow = (interval_of(accuracy, evidence, seed=0, confidence=c) for c in (0.99, 0.8))
         assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
 
-    def test_resamples_are_the_same_however_they_are_batched(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        truth, decisions, _ = paired_data(0, 200)
+    def test_resamples_are_the_same_however_they_are_divided(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        evidence = np.random.default_rng(0).integers(0, 2, (200, 2))
         metric = F1(classes=2).value
-        at_once = interval_of(metric, truth, decisions, seed=0)
-        monkeypatch.setattr("evaluation.statistics._BATCH_BYTES", 1)
-        assert interval_of(metric, truth, decisions, seed=0, resamples=2000) == at_once
+        at_once = interval_of(metric, evidence, seed=0)
+        monkeypatch.setattr("evaluation.statistics._CHUNK_BYTES", 1)
+        assert interval_of(metric, evidence, seed=0, resamples=2000) == at_once
 
-    def test_memory_is_bounded_whatever_the_number_of_examples(self) -> None:
-        truth, decisions, _ = paired_data(0, 50_000)
+    @pytest.mark.parametrize("examples", [10_000, 50_000])
+    @pytest.mark.parametrize(
+        ("value", "columns", "largest"),
+        [
+            (F1(classes=2).value, 2, 1),
+            (F1().value, 3, 9),
+            (Spearman().value, 2, 50_000),
+            (lambda evidence: evidence.sum((-2, -1)), 4, 9),
+        ],
+    )
+    def test_memory_is_bounded_whatever_the_number_of_examples(
+        self, value: Value, columns: int, largest: int, examples: int
+    ) -> None:
+        evidence = np.random.default_rng(0).integers(0, largest, (examples, columns), endpoint=True)
         tracemalloc.start()
-        paired_drop(F1(classes=2).value, truth, decisions, decisions, higher_is_better=True, seed=0, resamples=60)
+        paired_drop(value, evidence, evidence, higher_is_better=True, seed=0, resamples=120)
         peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak_bytes < 200 * 2**20
@@ -144,34 +184,53 @@ class TestIntervalOf:
 
 class TestExactTests:
     def test_mcnemar_counts_only_examples_that_divide_the_two(self) -> None:
-        truth = np.zeros(20, int)
-        a = truth.copy()
-        b = np.array([1] * 5 + [0] * 15)
-        assert mcnemar(truth, a, b) == pytest.approx(2 * 0.5**5)
-        more = np.zeros(500, int)  # right for both: says nothing about the difference
-        assert mcnemar(np.r_[truth, more], np.r_[a, more], np.r_[b, more]) == pytest.approx(2 * 0.5**5)
+        a = np.ones(20, int)
+        b = np.array([0] * 5 + [1] * 15)
+        assert mcnemar(a, b) == pytest.approx(2 * 0.5**5)
+        more = np.ones(500, int)  # right for both: says nothing about the difference
+        assert mcnemar(np.r_[a, more], np.r_[b, more]) == pytest.approx(2 * 0.5**5)
 
     def test_mcnemar_is_symmetric_and_one_without_a_difference(self) -> None:
-        truth, a, b = paired_data(0, 100)
-        assert mcnemar(truth, a, b) == mcnemar(truth, b, a) < 0.05
-        assert mcnemar(truth, a, a) == 1.0
+        a, b = (evidence[:, 0] for evidence in paired_data(0, 100))
+        assert mcnemar(a, b) == mcnemar(b, a) < 0.05
+        assert mcnemar(a, a) == 1.0
 
     def test_the_bootstrap_and_mcnemar_agree_on_what_is_certain_and_what_is_not(self) -> None:
-        truth, a, b = paired_data(0, 300, drop=0.1)
-        assert max(mcnemar(truth, a, b), drop_of(truth, a, b).p_value) < 0.01
-        example = np.arange(300)
-        a, b = np.where(example < 20, 1 - truth, truth), np.where(example >= 280, 1 - truth, truth)  # 20 errors each
-        assert min(mcnemar(truth, a, b), drop_of(truth, a, b).p_value) > 0.9
+        a, b = paired_data(0, 300, drop=0.1)
+        assert max(mcnemar(a[:, 0], b[:, 0]), drop_of(a, b).p_value) < 0.01
+        example = np.arange(300)[:, None]
+        a, b = (example >= 20).astype(int), (example < 280).astype(int)  # 20 errors each
+        assert min(mcnemar(a[:, 0], b[:, 0]), drop_of(a, b).p_value) > 0.9
 
-    def test_agreement_is_the_share_alike_with_an_interval_within_nothing_and_all(self) -> None:
-        a = np.arange(100)
-        b = np.where(a < 90, a, -1)
-        part = agreement(a, b)
+    def test_only_one_column_of_right_and_wrong_has_an_exact_test(self) -> None:
+        assert right_or_wrong(np.array([[1], [0]]))
+        assert not right_or_wrong(np.array([[1], [0.5]]))
+        assert not right_or_wrong(np.array([[1, 0], [0, 1]]))
+        with pytest.raises(DataError, match="b has other values than 0 and 1"):
+            mcnemar(np.array([1, 0]), np.array([1, 2]))
+
+
+class TestAgreement:
+    def test_is_the_share_alike_with_an_interval_within_nothing_and_all(self) -> None:
+        part = agreement((np.arange(100) < 90).astype(float), seed=0)
         assert part.value == 0.9
         assert 0.8 < part.low < 0.9 < part.high < 0.96
-        whole = agreement(a, a)
+        whole = agreement(np.ones(100), seed=0)
         assert whole.value == whole.high == 1.0
         assert 0.95 < whole.low < 1.0  # a hundred examples can't show that two models are always alike
+
+    def test_likeness_by_degrees_has_the_interval_of_its_mean(self) -> None:
+        likeness = np.random.default_rng(0).uniform(0.5, 1, 400)
+        found = agreement(likeness, seed=0)
+        error = 1.96 * likeness.std() / 20
+        assert found.value == pytest.approx(likeness.mean())
+        assert (found.low, found.high) == pytest.approx((likeness.mean() - error, likeness.mean() + error), abs=0.003)
+
+    def test_the_two_intervals_are_much_alike_where_both_can_be_had(self) -> None:
+        alike = (np.random.default_rng(0).random(500) < 0.7).astype(float)
+        nearly = alike * (1 - 1e-9)  # no longer 0 or 1
+        exact, resampled = agreement(alike, seed=0), agreement(nearly, seed=0)
+        assert (resampled.low, resampled.high) == pytest.approx((exact.low, exact.high), abs=0.01)
 
 
 class TestTimes:
@@ -238,29 +297,38 @@ class TestVerdict:
 
 
 class TestWhatIsRefused:
-    def test_nan_with_how_many(self) -> None:
-        scores = np.array([0.1, np.nan, np.nan, 0.4])
-        with pytest.raises(DataError, match="decisions: 2 of 4 are NaN"):
-            interval_of(accuracy, np.zeros(4), scores, seed=0)
-        with pytest.raises(DataError, match="1 of 3 are NaN"):
+    def test_what_is_not_finite_with_how_many(self) -> None:
+        with pytest.raises(DataError, match="evidence: 2 of 4 are not finite"):
+            interval_of(accuracy, np.array([[0.1], [np.nan], [np.inf], [0.4]]), seed=0)
+        with pytest.raises(DataError, match="likeness: 1 of 2 are not finite"):
+            agreement(np.array([1.0, np.nan]), seed=0)
+        with pytest.raises(DataError, match="1 of 3 are not finite"):
             percentile_interval([np.array([1.0, np.nan]), np.array([1.0])], 50, seed=0)
 
     def test_a_metric_that_is_nan_on_some_resamples(self) -> None:
-        def fragile(truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
-            return np.where((truth != decisions).any(-1), accuracy(truth, decisions), np.nan)
+        def fragile(evidence: np.ndarray) -> np.ndarray:
+            return np.where((evidence[..., 0] == 0).any(-1), accuracy(evidence), np.nan)
 
         with pytest.raises(DataError, match="on resamples"):
-            interval_of(fragile, np.zeros(5, int), np.array([1, 0, 0, 0, 0]), seed=0)
+            interval_of(fragile, np.array([[0], [1], [1], [1], [1]]), seed=0)
 
-    def test_lengths_that_differ(self) -> None:
+    def test_a_figure_that_overflows(self) -> None:
+        with pytest.raises(DataError, match="not finite"):
+            interval_of(perplexity, np.array([[1e4, 1.0], [1e4, 1.0]]), seed=0)
+
+    def test_shapes_that_differ(self) -> None:
         with pytest.raises(DataError, match=r"target.*4"):
-            paired_drop(accuracy, np.zeros(3), np.zeros(3), np.zeros(4), higher_is_better=True, seed=0)
+            paired_drop(accuracy, np.zeros((3, 1)), np.zeros((4, 1)), higher_is_better=True, seed=0)
+        with pytest.raises(DataError, match=r"wanted \(examples, columns\)"):
+            interval_of(accuracy, np.zeros(3), seed=0)
         with pytest.raises(DataError, match=r"\[2, 3\]"):
             ratio_of_medians([np.ones(3)] * 2, [np.ones(3)] * 3, seed=0)
 
     def test_too_little_to_say_how_sure_a_figure_is(self) -> None:
+        with pytest.raises(DataError, match="1, wanted at least 2"):
+            interval_of(accuracy, np.zeros((1, 1)), seed=0)
         with pytest.raises(DataError, match="at least 2"):
-            agreement(np.zeros(1), np.zeros(1))
+            agreement(np.zeros(1), seed=0)
         with pytest.raises(DataError, match="at least 2"):
             percentile_interval([np.ones(20)], 50, seed=0)
         with pytest.raises(DataError, match="1 of 2 hold no call"):

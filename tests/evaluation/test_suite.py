@@ -8,17 +8,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from tiny import tiny_bundle, tiny_split
+from tiny import LABELS, tiny_bundle, tiny_split
 
+from compress.batching import Batch, Encoded, encode
 from compress.bundle import Bundle, Form
 from compress.data import Split
 from compress.deploy import Deploy
 from compress.errors import DataError
+from compress.runtime import runtime_of
+from compress.task import Target as Labels
+from compress.task import Task
 from evaluation import suite
 from evaluation.measurement import Target
 from evaluation.suite import Conditions, Sitting, Subject, measure
 
 COUNT = 90
+LOSSES = {"sure": 0.0, "vague": 0.1}
+"""Kinds of session that give a loss for each token, and by how much it is too high."""
 
 
 class Oracle:
@@ -52,6 +58,8 @@ class FakeSession:
         ids = inputs["input_ids"]
         if self.kind == "uncompiled":
             raise RuntimeError("no header Python.h\nand a compiler's log")
+        if self.kind in LOSSES:
+            return (1.0 + ids % 3 + LOSSES[self.kind]).astype(np.float32)
         positive = (ids == self.good).any(axis=1)
         if self.kind == "worse":
             positive = positive ^ (ids.sum(axis=1) % 3 == 0)
@@ -68,6 +76,28 @@ class FakeSession:
         self.closed = True
 
 
+class Guessing(Task):
+    """Every token of a text is guessed, and nothing is labelled: there are as many losses as the text has tokens."""
+
+    name: ClassVar[str] = "guessing"
+    target: ClassVar[Labels | None] = None
+    head: ClassVar[str] = ""
+    metrics: ClassVar[tuple[str, ...]] = ("perplexity",)
+
+    def encode(self, split: Split, processor: Any, *, max_tokens: int, seed: int) -> Encoded:
+        return encode(split, processor, max_tokens=max_tokens)
+
+    def predict(self, scores: np.ndarray, batch: Batch) -> np.ndarray:
+        real = batch.inputs["attention_mask"][..., None] == 1
+        return np.where(real, np.stack([batch.inputs["input_ids"], batch.inputs["input_ids"], scores], axis=-1), np.nan)
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        return predictions
+
+    def alike(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return 1 - np.nanmean(np.abs(first - second), axis=(1, 2))
+
+
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
     Oracle.opened.clear()
@@ -75,10 +105,15 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sitting(
-    *kinds: str, test: Split | None = None, shapes: tuple[str, ...] = ("1x8",), role: str = "stage", **changes: Any
+    *kinds: str,
+    test: Split | None = None,
+    shapes: tuple[str, ...] = ("1x8",),
+    role: str = "stage",
+    bundle: Bundle | None = None,
+    **changes: Any,
 ) -> Sitting:
     """Fake targets, called by their kinds and places, measured against all before them."""
-    bundle = tiny_bundle()
+    bundle = bundle or tiny_bundle()
     subjects = [
         Subject(Target(name=f"{kind}-{place}", kind=role, title=kind, runtime=kind, form="torch"), bundle)
         for place, kind in enumerate(kinds)
@@ -87,7 +122,7 @@ def sitting(
         test=test or tiny_split("test", COUNT, seed=5),
         deploy=Deploy(threads=1, shapes=shapes),
         device="cpu",
-        metrics=("accuracy", "f1"),
+        metrics=bundle.task.metrics,
         seed=3,
         rounds=2,
     )
@@ -167,6 +202,105 @@ def test_nothing_is_called_worse_that_the_test_does_not_bear_out(monkeypatch: py
     for p_value, verdict in ((0.04, "worse"), (0.05, "tie")):
         monkeypatch.setattr(suite.statistics, "mcnemar", lambda *_, p_value=p_value: p_value)
         assert comparison(sitting("right", "worse"), "quality_drop", metric="accuracy").verdict == verdict
+
+
+def test_only_what_is_right_or_wrong_has_the_exact_test(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    monkeypatch.setattr(suite.statistics, "mcnemar", lambda before, _after: asked.append(len(before)) or 0.123)
+    found = sitting("right", "worse", metrics=("accuracy", "f1", "matthews"))
+    p_values = {m: comparison(found, "quality_drop", metric=m).p_value for m in ("accuracy", "f1", "matthews")}
+    assert asked == [COUNT]
+    assert p_values["accuracy"] == 0.123
+    assert 0.123 not in (p_values["f1"], p_values["matthews"])
+
+
+def test_a_task_without_labels_is_measured_and_its_drop_is_relative():
+    bundle = replace(tiny_bundle(), task=Guessing())
+    test = replace(tiny_split("test", COUNT, seed=5), labels=None, label_names=())
+    found = sitting("sure", "vague", bundle=bundle, test=test)
+    sure, vague = [m for m in found.measurements if m.name == "perplexity"]
+    assert (sure.unit, sure.count, sure.higher_is_better) == ("perplexity", COUNT, False)
+    assert sure.low is not None
+    assert sure.high is not None
+    assert sure.low < sure.value < sure.high
+    assert vague.value == pytest.approx(sure.value * np.exp(0.1))
+    drop = comparison(found, "quality_drop", metric="perplexity")
+    assert (drop.value, drop.unit) == (pytest.approx(np.exp(0.1) - 1, rel=1e-5), "relative")
+    assert (drop.verdict, drop.count) == ("worse", COUNT)
+
+
+def test_agreement_by_degrees_is_their_mean_with_its_interval():
+    bundle = replace(tiny_bundle(), task=Guessing())
+    agreement = comparison(sitting("sure", "vague", bundle=bundle), "agreement")
+    assert agreement.value == pytest.approx(1 - 0.1 / 3, abs=1e-5)
+    assert agreement.low <= agreement.value <= agreement.high
+
+
+def test_predictions_that_differ_in_length_are_filled_up_and_in_order():
+    bundle = replace(tiny_bundle(), task=Guessing())
+    test = tiny_split("test", COUNT, seed=5)
+    kept = sitting("sure", bundle=bundle, test=test).predictions["sure-0"]
+    tokens = [len(text.split()) + 2 for text in test.texts]
+    assert kept.shape == (COUNT, max(tokens), 3)
+    assert (~np.isnan(kept)).all(axis=-1).sum(axis=1).tolist() == tokens
+    first = bundle.processor.convert_tokens_to_ids([text.split()[0] for text in test.texts])
+    assert kept[:, 1, 0].tolist() == first
+
+
+def test_a_metric_that_does_not_fit_the_task_is_refused_before_anything_is_opened():
+    with pytest.raises(DataError, match=r"'spearman' does not fit .*'class'; wanted one of accuracy, f1, matthews"):
+        sitting("right", metrics=("accuracy", "spearman"))
+    assert Oracle.opened == []
+
+
+WORDS = ("w0", "w1", "w2", "w3", "w4", "w5", "w6")
+
+
+def labelled(task: str) -> Split:
+    """A few examples of what the task wants."""
+    random = np.random.default_rng(0)
+    texts = tuple(" ".join(random.choice(WORDS, size=int(random.integers(3, 7)))) for _ in range(12))
+    split = Split("test", texts, None, None, ("a", "b", "c"))
+    if task == "multi-label-classification":
+        return replace(split, labels=random.integers(0, 2, (12, 3)).astype(np.int8))
+    if task in ("text-regression", "sentence-embedding"):
+        return replace(split, pairs=texts[::-1], labels=random.normal(size=12), label_names=("score",))
+    if task == "token-classification":
+        counts = np.array([len(text.split()) for text in texts])
+        tags = np.where(np.arange(6) < counts[:, None], random.integers(0, 3, (12, 6)), -100)
+        return replace(split, labels=tags, label_names=("O", "B-w", "I-w"))
+    if task == "question-answering":
+        return replace(split, pairs=texts[::-1], labels=np.array([[[0, 2]]] * 12), label_names=())
+    assert task == "fill-mask", task
+    return replace(split, label_names=())
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "fill-mask",
+        "multi-label-classification",
+        "question-answering",
+        "sentence-embedding",
+        "text-regression",
+        "token-classification",
+    ],
+)
+def test_whatever_the_task_a_model_against_itself_loses_nothing(task: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(suite, "runtime_of", runtime_of)
+    rounds = [np.array([1.0, 2.0])] * 2
+    monkeypatch.setattr(suite, "time_interleaved", lambda calls, **_: dict.fromkeys(calls, rounds))
+    test = labelled(task)
+    bundle = tiny_bundle(labels=test.label_names or LABELS, task=task)
+    found = sitting("torch-fp32", "torch-fp32", bundle=bundle, test=test)
+    for metric in bundle.task.metrics:
+        drop = comparison(found, "quality_drop", metric=metric)
+        assert (drop.value, drop.low, drop.high, drop.verdict) == (0.0, 0.0, 0.0, "tie")
+        measured = [m for m in found.measurements if m.name == metric]
+        assert [m.count for m in measured] == [12, 12]
+        assert all(m.unit and np.isfinite([m.value, m.low, m.high]).all() for m in measured)
+    assert comparison(found, "agreement").value == pytest.approx(1.0)
+    assert all(row.unit for row in found.comparisons)
 
 
 def test_predictions_stand_in_the_order_of_the_split():

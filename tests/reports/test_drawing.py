@@ -32,14 +32,14 @@ def test_the_headline_draws_every_ratio_and_every_loss():
     assert chart.name == "headline"
     words = drawn_words(chart.draw())
     for c in headline_of(run):
-        assert name_of(c) in words
+        assert name_of(run, c) in words
         assert read_comparison(c).figure in words
         assert read_comparison(c).interval in chart.alt
 
 
 def test_the_headline_marks_the_limits_of_the_gates():
     run = sample_run()
-    limits = {name_of(c): limit for c in headline_of(run) if (limit := limit_of(run, c)) is not None}
+    limits = {name_of(run, c): limit for c in headline_of(run) if (limit := limit_of(run, c)) is not None}
     assert limits == {"times faster at 1 x 128": 6.0, "accuracy lost": 0.03}
     chart = headline_chart(run, "")
     assert "gate: at least 6x" in chart.alt
@@ -74,8 +74,9 @@ def test_the_headline_chart_stands_under_the_tiles_before_the_steps():
     ids=["an interval below zero", "no change", "no loss", "another unit"],
 )
 def test_one_comparison_is_enough(only):
-    chart = headline_chart(Run(name="r", comparisons=[only], targets=sample_targets()), "")
-    assert name_of(only) in drawn_words(chart.draw())
+    run = Run(name="r", comparisons=[only], targets=sample_targets())
+    chart = headline_chart(run, "")
+    assert name_of(run, only) in drawn_words(chart.draw())
 
 
 def test_without_comparisons_there_is_no_headline_chart():
@@ -88,7 +89,7 @@ def test_losses_of_different_units_have_axes_of_their_own():
     )
     run = sample_run()
     words = drawn_words(headline_chart(run.model_copy(update={"comparisons": [*run.comparisons, more]}), "").draw())
-    assert {"Points lost (left is better)", "% lost (left is better)"} <= set(words)
+    assert {"Points lost (left is better)", "Rise in % (left is better)"} <= set(words)
 
 
 def test_the_anatomy_is_told_in_the_order_of_the_work():

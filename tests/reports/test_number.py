@@ -77,3 +77,25 @@ def test_a_gate_and_its_limit_are_in_one_unit():
 def test_a_tiny_p_value_is_not_zero():
     assert read_p_value(1e-9) == "< 0.001"
     assert read_p_value(None) == ""
+
+
+def test_a_figure_whose_interval_leaves_out_zero_is_not_written_as_zero():
+    slow = Measurement(
+        target="r", name="latency_p95_ms", value=0.13, unit="ms", low=0.12, high=12.4, higher_is_better=False
+    )
+    assert str(read_measurement(slow)) == "0.1 ms (0.1 to 12.4)"
+
+
+def test_a_correlation_has_no_unit_and_its_loss_no_points():
+    spearman = Measurement(
+        target="r", name="spearman", value=0.8612, unit="correlation", low=0.84, high=0.88, higher_is_better=True
+    )
+    assert str(read_measurement(spearman)) == "0.861 (0.840 to 0.880)"
+    assert str(read_comparison(drop(0.0123, 0.001, 0.024, metric="spearman"), unit="correlation")).startswith("0.012 (")
+
+
+def test_gates_of_stages_say_which_side_of_the_limit_is_right():
+    parity = Gate(name="parity", limit=1e-4, value=7e-7, passed=True)
+    agreement = Gate(name="quantized_agreement", limit=0.9, value=0.99, passed=True)
+    assert read_gate(parity) == ("7e-07", "at most 0.0001")
+    assert read_gate(agreement) == ("0.99", "at least 0.9")

@@ -8,7 +8,7 @@ import pytest
 from sample import sample_run
 
 from compress.errors import DataError
-from evaluation.measurement import Gate, Measurement, Run
+from evaluation.measurement import Comparison, Gate, Measurement, Run
 from reports.number import read_comparison, read_measurement
 from reports.page import render_html, render_markdown, write_report
 
@@ -193,7 +193,7 @@ def test_runs_of_different_thread_counts_are_not_compared_silently():
 
 
 def test_stages_found_done_are_told_beside_time_and_memory():
-    for name in ("seconds", "peak_memory_bytes"):
+    for name in ("time taken", "peak memory"):
         [row] = [row for row in Reader(render_html([with_environment(stages_reused=2)])).rows if row[0] == name]
         assert "2 stages were found done: this covers the rest only" in row[1]
     assert "found done" not in render_markdown([with_environment(stages_reused=0)])
@@ -201,7 +201,7 @@ def test_stages_found_done_are_told_beside_time_and_memory():
 
 
 def test_the_model_that_went_in_stands_with_the_data(page):
-    data = page.text[page.text.index("Model that went in") : page.text.index("Data card: tables")]
+    data = page.text[page.text.index("Model that went in") : page.text.index("Tables, as they were read")]
     assert "pip:some-package==0.1.0!model" in data
     assert "sha256:77f0" in data
 
@@ -272,3 +272,61 @@ def test_pages_of_others_are_left_alone(tmp_path):
 def test_no_runs_are_refused(tmp_path):
     with pytest.raises(DataError, match="wanted at least one"):
         write_report([], tmp_path)
+
+
+def test_a_run_without_targets_shows_its_gates_and_tables():
+    gates = [
+        Gate(name="malformed_recipes", limit=500, value=499, passed=False, target="recipes", detail="no traceback"),
+        Gate(name="kills_resumed", limit=50, value=50, passed=True, target="small recipe", detail="byte by byte"),
+    ]
+    tables = {"kills": [{"moment": "01-distill", "after_s": 1.25, "identical": True}]}
+    text = render_markdown([Run(name="faults", gates=gates, tables=tables)])
+    assert "1 of 2 gates failed: malformed_recipes is 499, wanted 500." in text
+    assert "| 01-distill | 1.25 | yes |" in text
+    assert "<details>" not in text
+    assert "Nothing was measured" not in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "value", "lost", "told"),
+    [
+        ("spearman", "correlation", 0.8612, 0.0123, ("0.861", "0.012", "spearman lost")),
+        ("pearson", "correlation", 0.8612, -0.0003, ("0.861", "0.000", "pearson lost")),
+        ("perplexity", "perplexity", 21.15, 0.085, ("21.1", "8.5 %", "rise in perplexity")),
+        ("entity_f1", "ratio", 0.9123, 0.021, ("0.912", "2.1 points", "entity_f1 lost")),
+        ("span_f1", "ratio", 0.8, 0.0, ("0.800", "0.0 points", "span_f1 lost")),
+        ("exact_match", "ratio", 0.75, 0.01, ("0.750", "1.0 points", "exact_match lost")),
+    ],
+)
+def test_every_metric_reads_in_its_own_terms(metric, unit, value, lost, told):
+    less = metric == "perplexity"
+    quality = {"name": metric, "unit": unit, "low": value * 0.99, "high": value * 1.01, "higher_is_better": not less}
+    run = sample_run().model_copy(
+        update={
+            "recipe": {},
+            "measurements": [Measurement(target=t, value=value, **quality) for t in ("torch-fp32", "result")],
+            "comparisons": [
+                Comparison(
+                    target="result",
+                    baseline="torch-fp32",
+                    name="quality_drop",
+                    value=lost,
+                    low=lost - 0.01,
+                    high=lost + 0.01,
+                    conditions={"metric": metric},
+                )
+            ],
+        }
+    )
+    text = render_markdown([run]).replace("\\", "")
+    assert all(each in text for each in told), [each for each in told if each not in text]
+    assert "correlation (" not in text
+    assert not less or "perplexity lost" not in text
+    headline = [tile for tile in text.splitlines() if tile.startswith(f"- **{told[2]}: ")]
+    assert len(headline) == 1
+
+
+def test_gates_of_stages_are_explained(page):
+    [row] = [row for row in page.rows if row and row[0] == "parity"]
+    assert "the graph gives what the torch model gives, however texts are padded" in row
+    assert "at most 0.0001" in row

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny import logits_of, mixed_inputs, tiny_bundle, tiny_split
 
+from compress.batching import Batch
 from compress.bundle import Bundle
 from compress.data import Split
 from compress.errors import DataError, ModelError
@@ -34,7 +35,7 @@ def test_spread_layers_rise_and_end_with_the_last(count: int, data: st.DataObjec
     assert all(after - before <= -(-count // (wanted - 1)) for before, after in pairwise(chosen))
 
 
-@pytest.mark.parametrize("layers", [0, -1, 5, (0, 4)])
+@pytest.mark.parametrize("layers", [5, (0, 4)])
 def test_layers_that_the_model_has_not_are_refused_by_plan_and_run_alike(layers, bundle: Bundle, make_context):
     stage = Distill(student=Student(layers=layers))
     with pytest.raises(ModelError, match="distill: "):
@@ -49,15 +50,26 @@ def test_layers_are_named_once_and_in_order(layers: tuple[int, ...]):
         Student(layers=layers)
 
 
+@pytest.mark.parametrize("layers", [0, -1])
+def test_no_layers_are_no_student(layers: int):
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Student(layers=layers)
+
+
+def _batch(bundle: Bundle) -> TensorBatch:
+    rows = np.arange(4)
+    return TensorBatch(mixed_inputs(bundle), torch.tensor([0, 1, 0, 1]), Batch({}, None, rows, rows, {}))
+
+
 def test_a_student_that_is_its_teacher_has_no_loss(bundle: Bundle):
-    batch = TensorBatch(mixed_inputs(bundle), torch.tensor([0, 1, 0, 1]))
+    batch = _batch(bundle)
     loss = Distill(losses=BOTH)._loss(bundle.module, bundle.module, (0, 1, 2, 3), batch, bundle)
     assert abs(loss.item()) < 1e-5
 
 
 def test_the_terms_of_the_loss_add_up_by_weight(bundle: Bundle):
     teacher = tiny_bundle(seed=9).module
-    batch = TensorBatch(mixed_inputs(bundle), torch.tensor([0, 1, 0, 1]))
+    batch = _batch(bundle)
 
     def loss(**terms) -> float:
         return Distill(losses=Losses(**terms))._loss(bundle.module, teacher, (0, 1, 2, 3), batch, bundle).item()
@@ -79,6 +91,16 @@ def test_the_student_comes_nearer_to_its_teacher(bundle: Bundle, make_context: C
     assert recorded["loss"]["y"][-1] < 0.8 * recorded["loss"]["y"][0]
     assert student.anatomy.layers == 2
     assert bundle.anatomy.layers == 4
+
+
+def test_what_stands_for_padding_is_not_learnt(bundle: Bundle):
+    """Hidden states of padding may be anything: only real tokens are compared."""
+    batch, teacher = _batch(bundle), tiny_bundle(seed=9).module
+    real = batch.inputs["attention_mask"].bool()
+    with torch.no_grad():
+        states = teacher(**batch.inputs, output_hidden_states=True).hidden_states[1]
+    assert torch.equal(batch.flat(states), states[real])
+    assert len(batch.flat(states)) == int(real.sum()) < real.numel()
 
 
 def test_nothing_to_learn_from_is_an_error(bundle: Bundle, make_context: Callable[..., Context]):

@@ -76,3 +76,14 @@ def test_fastest_keeps_the_faster_form(
     assert outcome.graph == exported[f"even-{wanted}"][1].graph
     assert {row["form"] for row in recorded["attention_forms"]} == {"fused", "plain"}
     assert min(recorded["attention_forms"], key=lambda row: row["latency_ms"])["form"] == wanted
+
+
+def test_a_resumed_stage_chooses_as_it_chose_before(exported: Exported, ready, make_context, monkeypatch):
+    source, context = exported["even-fused"][0], make_context()
+    ready(None)
+    for fused_ms, plain_ms in ((2.0, 1.0), (1.0, 2.0)):  # the second time measuring would say the opposite
+        times = {"fused": [np.array([fused_ms])], "plain": [np.array([plain_ms])]}
+        monkeypatch.setattr(
+            timing, "time_interleaved", lambda calls, now=times, **_settings: {c: now[c] for c in calls}
+        )
+        assert Export(attention="fastest").apply(source, context).graph == exported["even-plain"][1].graph

@@ -1,0 +1,55 @@
+"""What is written beside the figures of a run or of a sweep's variant: the resolved recipe, and the model folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from compress import catalog
+from compress.bundle import Form
+from compress.provenance import code_digest
+from compress.recipe import Recipe, to_yaml
+from compress.release import write_model
+from compress.runner import Executed
+from compress.sources import Lock, moved
+from evaluation.measurement import Gate, Run
+from reports.card import model_card
+
+
+def write_recipe(recipe: Recipe, file: Path, folder: Path) -> None:
+    """The resolved recipe and its lock file, so that the run can be done again from the run folder.
+
+    Args:
+        file: the recipe's own file, which the paths of sources are relative to.
+        folder: where `recipe.yaml` goes.
+    """
+    values = recipe.resolved()
+    owners = [values["model"], *values["data"]["tables"].values()]
+    for owner in owners:
+        source = owner["source"]
+        here = [moved(one, file.parent, folder) for one in ([source] if isinstance(source, str) else source)]
+        owner["source"] = here[0] if isinstance(source, str) else here
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(to_yaml(values), encoding="utf-8")
+    if Lock.beside(file).exists():
+        shutil.copyfile(Lock.beside(file), Lock.beside(folder / "recipe.yaml"))
+
+
+def write_result(run: Run, executed: Executed, folder: Path) -> None:
+    """The result's model, laid out as the hub does, with a model card made of the run's figures."""
+    bundles = [executed.reference, *(outcome.bundle for outcome in executed.stages)]
+    last_torch = [bundle for bundle in bundles if bundle.form is Form.TORCH][-1]
+    stock = last_torch.family.fits_stock_class(last_torch.module)
+    write_model(bundles, folder, model_card(run, loads_in_stock_class=stock))
+
+
+def told(gate: Gate) -> str:
+    """A failed gate, for the terminal."""
+    value = "no value" if gate.value is None else f"{gate.value:.4g}"
+    return f"gate {gate.name} of {gate.target} failed: {value}, limit {gate.limit:.4g} ({gate.detail})"
+
+
+def measuring_code(command: str) -> list[str]:
+    """Digests of the code that figures depend on; what measuring finds by name, no import leads to."""
+    by_name = [module for kind in ("metrics", "runtimes", "tasks") for module in catalog.modules(kind)]
+    return [code_digest(module) for module in ("evaluation.suite", command, *by_name)]

@@ -1,0 +1,79 @@
+"""What judges a model's decisions: `Metric`. One file of `evaluation/metrics/` holds one metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from compress import catalog
+from compress.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, Shaped
+
+    from compress.task import Target
+
+
+class Metric(Protocol):
+    """A figure of quality, in two steps: what there is to know of each example, and the figure of any examples.
+
+    So a resample of the examples is an index into the evidence.
+    """
+
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    relative_drop: ClassVar[bool]
+    """Whether what is lost is said as a fraction of the baseline's value, not in the metric's unit."""
+    targets: ClassVar[tuple[Target | None, ...]]
+    """The tasks' targets that it can judge."""
+
+    def evidence(
+        self, truth: Shaped[np.ndarray, "example ..."] | None, decisions: Shaped[np.ndarray, "example ..."]
+    ) -> Shaped[np.ndarray, "example column"]:
+        """All that the metric needs to know of each example.
+
+        One column of 0 and 1 says whether the example is right.
+
+        Args:
+            truth: the split's labels; None for a task without.
+            decisions: what the task's `decide` gives.
+        """
+
+    def value(self, evidence: Shaped[np.ndarray, "*rows example column"]) -> Float[np.ndarray, "*rows"]:
+        """The metric of the examples of each row."""
+
+
+def metrics_for(target: Target | None) -> tuple[str, ...]:
+    """The names of the metrics that can judge tasks with such labels, sorted.
+
+    >>> metrics_for("span")
+    ('exact_match', 'span_f1')
+    """
+    return tuple(name for name in catalog.names("metrics") if target in catalog.load("metrics", name).targets)
+
+
+def metric_of(name: str, target: Target | None, *, labels: Sequence[str] = (), contexts: Sequence[str] = ()) -> Metric:
+    """The metric called `name`, told what it asks for.
+
+    Args:
+        name: one of `metrics_for(target)`.
+        target: what the task's labels are.
+        labels: the names of the model's labels.
+        contexts: the text of each example that answers are cut out of.
+
+    Raises:
+        DataError: there is no such metric, or it does not judge such labels; the message names those that do.
+    """
+    fitting = metrics_for(target)
+    if name not in fitting:
+        hint = catalog.closest(name, fitting)
+        raise DataError(f"metric {name!r} does not fit {_called(target)}; wanted one of {', '.join(fitting)}{hint}")
+    chosen = catalog.load("metrics", name)
+    known = {"target": target, "classes": len(labels), "names": tuple(labels), "texts": tuple(contexts)}
+    metric: Metric = chosen(**{field: value for field, value in known.items() if field in chosen.model_fields})
+    return metric
+
+
+def _called(target: Target | None) -> str:
+    return "a task without labels" if target is None else f"a task whose labels are of the kind {target!r}"

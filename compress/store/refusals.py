@@ -1,0 +1,47 @@
+"""What a disk refuses, told as something for the user to mend: full, read-only, over a quota or a size limit."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compress.errors import StoreError
+
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV),
+    *IN_THE_WAY,
+)
+
+
+@contextmanager
+def writing(place: Path, what: str) -> Iterator[None]:
+    """Report what the disk refuses while the block writes to `place`; other faults pass as they are.
+
+    Raises:
+        StoreError: no space, no permission, a file in the way.
+    """
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in REFUSALS:
+            raise
+        advice = "a file is in the way, choose" if fault.errno in IN_THE_WAY else "free space or choose"
+        raise _refused(fault.filename or place, what, fault.strerror or str(fault), advice) from fault
+    except Exception as fault:
+        if not _is_safetensors_own(fault):
+            raise
+        raise _refused(place, what, str(fault), "free space or choose") from fault
+
+
+def _refused(place: Path | str, what: str, reason: str, advice: str) -> StoreError:
+    return StoreError(f"{place}: {what} can't be written: {reason}; {advice} another folder")
+
+
+def _is_safetensors_own(fault: Exception) -> bool:
+    """safetensors writes outside Python, and hands on what the disk said in words."""
+    from safetensors import SafetensorError
+
+    return isinstance(fault, SafetensorError) and "os error" in str(fault)

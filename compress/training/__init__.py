@@ -1,0 +1,1 @@
+"""Training: the one loop, its checkpoints, losses and schedules, and the judge on dev."""

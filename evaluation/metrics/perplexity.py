@@ -1,0 +1,49 @@
+"""Perplexity of masked tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from compress.errors import DataError
+from compress.settings import Settings
+
+if TYPE_CHECKING:
+    from compress.task import Target
+
+
+class Perplexity(Settings):
+    """Among how many equally likely tokens the model hesitates, for a masked one.
+
+    It is the exponential of the mean negative log-likelihood (Jelinek et al. 1977), here of all masked tokens, as in
+    Devlin et al. (2019, "BERT", section 5.2, table 6). Every masked token counts alike, so a long text counts more than
+    a short one. Two models can be compared only where they share the vocabulary.
+    """
+
+    unit: ClassVar[str] = "perplexity"
+    higher_is_better: ClassVar[bool] = False
+    relative_drop: ClassVar[bool] = True
+    targets: ClassVar[tuple[Target | None, ...]] = (None,)
+
+    def evidence(self, truth: np.ndarray | None, decisions: np.ndarray) -> np.ndarray:
+        """The sum of negative log-likelihoods in nats, and the number of masked tokens, float64 (examples, 2).
+
+        Args:
+            truth: not looked at; the true tokens are part of `decisions`.
+            decisions: float (examples, masks, 3): true token, top token, negative log-likelihood; NaN beyond the last.
+
+        Raises:
+            DataError: no token of any example was masked.
+        """
+        losses = decisions[..., 2].astype(np.float64)
+        masked = ~np.isnan(losses)
+        if not masked.any():
+            raise DataError(f"perplexity: none of {len(decisions)} examples has a masked token; are the texts empty?")
+        return np.stack([np.where(masked, losses, 0).sum(-1), masked.sum(-1)], axis=-1)
+
+    def value(self, evidence: np.ndarray) -> np.ndarray:
+        """Perplexity: (..., examples, 2) gives (...); NaN where no token is masked, infinite where it overflows."""
+        nats, tokens = evidence[..., 0].sum(-1), evidence[..., 1].sum(-1)
+        with np.errstate(over="ignore"):
+            return np.asarray(np.exp(np.where(tokens > 0, nats / np.maximum(tokens, 1), np.nan)))

@@ -1,0 +1,54 @@
+"""The laws of every family's graph, unevenly cut: it says what torch says, and its attention is what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from task_samples import sample, task_bundle
+from tiny import tiny_bundle
+
+from compress import catalog
+from compress.bundle import Bundle
+from compress.graph.build import AttentionForm, build_graph
+from compress.graph.inspect import attention_nodes, read_proto
+from compress.graph.quantize import dynamic_int8
+from compress.graph.verify import agreement, fusion, parity, quantized
+from compress.surgery import keep_units
+from compress.task import task_of
+
+FAMILIES = catalog.names("families")
+
+
+def uneven(family: str) -> Bundle:
+    """A tiny model whose layers differ in heads and in channels."""
+    whole = tiny_bundle(family, seed=3)
+    masks = [torch.arange(group.units) >= group.layer % 3 for group in whole.anatomy.groups]
+    return whole.with_model(keep_units(whole.module, whole.family, whole.anatomy.groups, masks))
+
+
+@pytest.mark.parametrize("form", ["fused", "plain"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cut_model_of_every_family_passes_every_gate(family: str, form: AttentionForm, tmp_path: Path):
+    bundle = uneven(family)
+    graph = build_graph(bundle, tmp_path / "model.onnx", attention=form)
+    heads = bundle.anatomy.heads_by_layer()
+    found = [fusion(graph, heads, form), parity(bundle, graph, seed=5)]
+    small = dynamic_int8(graph, tmp_path / "model_int8.onnx")
+    linears = {part.module for group in bundle.anatomy.groups for part in group.slices}
+    found.append(quantized(graph, small, at_least=len(linears)))
+    assert [(one.name, one.detail) for one in found if not one.passed] == []
+    texts = sample(bundle.task, "calibration", 16)
+    assert agreement(bundle, graph, small, texts).value >= 0.8  # random weights round worse than trained ones
+    counted = [node.heads for node in attention_nodes(read_proto(graph.path))]
+    assert counted == (heads if form == "fused" else [])
+    wrong = [heads[0] + 1, *heads[1:]]
+    assert not fusion(graph, wrong, "fused").passed
+
+
+@pytest.mark.parametrize("family", ["modernbert", "mpnet"])
+def test_a_head_for_each_token_is_right_on_real_tokens(family: str, tmp_path: Path):
+    bundle = task_bundle(task_of("token-classification"), family)
+    graph = build_graph(bundle, tmp_path / "model.onnx", attention="fused")
+    assert parity(bundle, graph, seed=5).passed
