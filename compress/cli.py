@@ -75,7 +75,9 @@ def measure(
     runtime: Annotated[list[str] | None, typer.Option(help="How to run torch folders; may be given again.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns of a table: text=sentence,label=label.")] = None,
     device: DeviceOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; left out: the physical cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads; left out: the physical cores.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides resampling and the order of blocks.")] = 13,
     output: OutputOption = None,
     as_json: JsonOption = False,

@@ -30,6 +30,9 @@ class Family(Protocol):
     inputs: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
     """What the forward pass takes of that which a tokenizer or an image processor can give."""
 
+    normed_last: ClassVar[bool] = False
+    """Whether the last of the model's `hidden_states` has been through a norm that the others have not."""
+
     def tiny(self, labels: int) -> PretrainedConfig:
         """The config of a model small enough for a test, with the family's every peculiarity."""
 

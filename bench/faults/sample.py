@@ -120,6 +120,7 @@ def _write_model(folder: Path, seed: int) -> None:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers.utils.logging import disable_progress_bar
 
     config = BertConfig(
         vocab_size=WORDS,
@@ -131,6 +132,7 @@ def _write_model(folder: Path, seed: int) -> None:
         id2label=dict(enumerate(LABELS)),
         label2id={name: index for index, name in enumerate(LABELS)},
     )
+    disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         BertForSequenceClassification(config).save_pretrained(folder)

@@ -38,6 +38,7 @@ class Modernbert(Family):
 
     name: ClassVar[str] = "modernbert"
     model_types: ClassVar[tuple[str, ...]] = ("modernbert",)
+    normed_last: ClassVar[bool] = True
 
     def tiny(self, labels: int) -> PretrainedConfig:
         from transformers import ModernBertConfig

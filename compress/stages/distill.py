@@ -110,6 +110,11 @@ class Distill(Training):
         # A student made of chosen teacher layers learns from just those; any other is paired by depth.
         depth = context.reference.anatomy.layers
         twins = self.student.chosen(count) if self.student and count == depth else spread(depth, bundle.anatomy.layers)
+        if self.losses.hidden is not None and bundle.family.normed_last and twins[-1] != depth - 1:
+            raise ModelError(
+                f"distill: a {bundle.family.name}'s last hidden states are normed, the others' are not, so the "
+                f"student's last layer has none to learn from; keep layer {depth - 1}, or leave out losses.hidden"
+            )
         teacher = placed(context.reference.module, context.device)
 
         def loss_of(model: PreTrainedModel, batch: TensorBatch) -> Tensor:

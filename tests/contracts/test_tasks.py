@@ -196,10 +196,16 @@ def test_a_model_agrees_with_itself_and_less_with_another(task: Task):
     assert task.alike(own, other).mean() < 1
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_goes_through_every_stage(name: str, make_context: Callable[..., Context], tmp_path: Path):
+EVERY_STAGE = [(name, fitting_families(task_of(name))[0]) for name in TASKS]
+EVERY_STAGE += [("text-classification", name) for name in fitting_families(task_of("text-classification"))[1:]]
+
+
+@pytest.mark.parametrize(("name", "family"), EVERY_STAGE)
+def test_every_task_and_every_family_goes_through_every_stage(
+    name: str, family: str, make_context: Callable[..., Context], tmp_path: Path
+):
     task = task_of(name)
-    bundle = task_bundle(task)
+    bundle = task_bundle(task, family)
     context = make_context(
         train=sample(task, "train", 48, seed=1),
         dev=sample(task, "dev", 16, seed=2),

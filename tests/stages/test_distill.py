@@ -145,3 +145,12 @@ def test_without_a_student_the_incoming_model_is_taught(bundle: Bundle, make_con
     assert taught.anatomy == bundle.anatomy
     inputs = mixed_inputs(bundle)
     assert not torch.allclose(logits_of(taught.module, inputs), logits_of(bundle.module, inputs), atol=1e-3)
+
+
+def test_hidden_states_that_are_normed_are_not_compared_with_others(make_context: Callable[..., Context]):
+    modern = tiny_bundle("modernbert")
+    stage = Distill(student=Student(layers=(0, 2)), epochs=1)
+    with pytest.raises(ModelError, match=r"keep layer 3, or leave out losses\.hidden"):
+        stage.apply(modern, make_context(reference=modern))
+    alone = Distill(student=Student(layers=(0, 2)), epochs=1, losses=Losses(logits=LogitsLoss()))
+    assert alone.apply(modern, make_context(reference=modern)).anatomy.layers == 2
