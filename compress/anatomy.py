@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from compress import catalog
+
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
@@ -228,6 +230,8 @@ def _rest_of(layer: nn.Module, index: int, groups: Sequence[Group]) -> int:
 def _head_reads_every_token(model: PreTrainedModel) -> bool:
     """Whether the linear layers of the head run once a token; those of other heads read one pooled vector a sequence.
 
-    The class tells, by transformers' naming: each of these heads is for tokens, in every family.
+    Tasks say so; which of them a model is for, the name of its class tells, by transformers' naming.
     """
-    return type(model).__name__.endswith(("ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM"))
+    tasks = [catalog.load("tasks", name) for name in catalog.names("tasks")]
+    fitting = [task for task in tasks if task.head and type(model).__name__.endswith(task.head)]
+    return any(task.head_reads == "tokens" for task in fitting)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.anatomy import Anatomy, anatomy_of
+from compress.external_data import external_files
 from compress.family import Family, family_of
 from compress.lineage import Lineage, digest_of, file_digest
 from compress.task import Task
@@ -37,10 +38,14 @@ class OnnxGraph:
     def file_name(self) -> str:
         return "model.onnx" if self.precision == "fp32" else f"model_{self.precision}.onnx"
 
-    @property
+    @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The graph and its external data, where it has any."""
-        return (self.path, *sorted(self.path.parent.glob(f"{self.path.name}[._]data")))
+        """The graph, and the files that it names as those of its external data; read from it at first use.
+
+        Raises:
+            ExportError: it is no readable ONNX file, or names files that are not in its folder.
+        """
+        return (self.path, *external_files(self.path))
 
 
 @dataclass(frozen=True)

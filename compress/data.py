@@ -1,7 +1,10 @@
 """Splits: which examples are trained on, chosen by and tested on.
 
-Splits that share a table are disjoint by a hash of the text, so a text keeps its place when rows come or go. Splits
-from different tables lose what a split that judges them holds too.
+Splits that share a table are disjoint by a hash of what decides an example's place, so it keeps its place when rows
+come or go. Splits from different tables lose what a split that judges them holds too. That is the text; of a question
+and its context the context, which may answer many questions; of other pairs both texts together. So no pair stands in
+two splits, but one of its texts may, beside another: how many texts of dev and test also stand in train is counted on
+the data card, as `shared_texts`.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from compress.batching import IGNORED
 from compress.errors import DataError
 from compress.settings import Settings
 from compress.sources import Sources
 from compress.tables.data_card import split_card, table_card
+from compress.tables.labels import NO_ANSWER
 from compress.tables.table import Table, TableSettings, read_table, rows_digest
 
 if TYPE_CHECKING:
@@ -169,7 +174,7 @@ def _appended(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     if first.ndim == 1 or first.shape[1:] == second.shape[1:]:
         return np.concatenate([first, second])
     width = max(first.shape[1], second.shape[1])
-    padding = -100 if first.ndim == 2 else -1
+    padding = IGNORED if first.ndim == 2 else NO_ANSWER
     return np.concatenate([_widened(array, width, padding) for array in (first, second)])
 
 
@@ -203,8 +208,8 @@ def load_data(
                 settings.tables[split.table], sources, target=target, modality=modality, label_names=label_names
             )
             label_names = label_names or tables[split.table].label_names or None
-    splits = _shared_out(wanted, tables)
-    overlaps = _drop_overlaps(splits)
+    splits = _shared_out(wanted, tables, target)
+    overlaps = _drop_overlaps(splits, target)
     for name, split in splits.items():
         _check(name, split, wanted[name], splits["train"])
     calibration = splits[settings.calibration.from_].take(settings.calibration.examples)
@@ -213,6 +218,9 @@ def load_data(
         "tables": {name: table_card(table) for name, table in tables.items()},
         "splits": {name: split_card(split, overlaps.get(name, {}), target) for name, split in splits.items()},
     }
+    if splits["train"].pairs is not None and target != "span":
+        for name in ("dev", "test"):
+            card["splits"][name]["shared_texts"] = _shared_texts(splits[name], splits["train"])
     return Splits(
         train=splits["train"],
         dev=splits["dev"],
@@ -241,14 +249,32 @@ def text_places(texts: Sequence[str], pairs: Sequence[str] | None, *, salt: str 
 
 
 def _keys(texts: Sequence[str], pairs: Sequence[str] | None) -> list[str]:
-    alike = [" ".join(text.split()).casefold() for text in texts]
     if pairs is None:
-        return alike
-    return [f"{first}\x00{' '.join(second.split()).casefold()}" for first, second in zip(alike, pairs, strict=True)]
+        return [_plain(text) for text in texts]
+    return [f"{_plain(first)}\x00{_plain(second)}" for first, second in zip(texts, pairs, strict=True)]
 
 
-def _shared_out(wanted: Mapping[str, SplitSettings], tables: Mapping[str, Table]) -> dict[str, Split]:
-    places = {name: text_places(table.texts, table.pairs) for name, table in tables.items()}
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _deciding(rows: Table | Split, target: Target | None) -> tuple[Sequence[str], Sequence[str] | None]:
+    """The texts, and the second ones, that decide which split an example falls into."""
+    if target == "span" and rows.pairs is not None:
+        return rows.pairs, None
+    return rows.texts, rows.pairs
+
+
+def _shared_texts(judge: Split, train: Split) -> int:
+    """How many different texts of a split of pairs, first or second, stand in a pair of train too."""
+    ours, theirs = ({_plain(text) for text in (*split.texts, *(split.pairs or ()))} for split in (judge, train))
+    return len(ours & theirs)
+
+
+def _shared_out(
+    wanted: Mapping[str, SplitSettings], tables: Mapping[str, Table], target: Target | None
+) -> dict[str, Split]:
+    places = {name: text_places(*_deciding(table, target)) for name, table in tables.items()}
     taken = dict.fromkeys(tables, 0.0)
     splits = {}
     for name, split in wanted.items():
@@ -261,15 +287,15 @@ def _shared_out(wanted: Mapping[str, SplitSettings], tables: Mapping[str, Table]
     return splits
 
 
-def _drop_overlaps(splits: dict[str, Split]) -> dict[str, dict[str, int]]:
+def _drop_overlaps(splits: dict[str, Split], target: Target | None) -> dict[str, dict[str, int]]:
     """Take out of a split, in place, what one that judges it holds too; say how many rows that were."""
     dropped: dict[str, dict[str, int]] = {}
     for name, judges in (("dev", ("test",)), ("train", ("dev", "test")), ("transfer", ("dev", "test"))):
         for judge in judges:
             if (split := splits.get(name)) is None:
                 continue
-            held = set(_keys(splits[judge].texts, splits[judge].pairs))
-            keep = np.array([key not in held for key in _keys(split.texts, split.pairs)], dtype=bool)
+            held = set(_keys(*_deciding(splits[judge], target)))
+            keep = np.array([key not in held for key in _keys(*_deciding(split, target))], dtype=bool)
             if not keep.all():
                 dropped.setdefault(name, {})[f"also in {judge}"] = int((~keep).sum())
                 splits[name] = split.rows(np.flatnonzero(keep))

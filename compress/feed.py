@@ -53,8 +53,11 @@ def feed(
     import torch
 
     task: Any = bundle.task  # a protocol can't say that its values may be looked up by
-    drawn = seed if seed is not None and task.draws else 0
-    encoded = _encoded(split, task, bundle.processor, bundle.max_tokens, drawn)
+    if seed is not None and task.draws:  # an epoch's draw is never asked for again, and not kept
+        encoded = task.encode(split, bundle.processor, max_tokens=bundle.max_tokens, seed=seed)
+    else:
+        side = getattr(bundle.processor, "padding_side", None)
+        encoded = _encoded(split, task, bundle.processor, bundle.max_tokens, side)
     for batch in islice(batches(encoded, size, shuffle_seed=seed), skip, None):
         inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.inputs.items()}
         labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)
@@ -62,9 +65,9 @@ def feed(
 
 
 @lru_cache(maxsize=8)
-def _encoded(split: Split, task: Any, processor: Any, max_tokens: int, seed: int) -> Encoded:
-    """Tokenized once, however many passes are made."""
-    return task.encode(split, processor, max_tokens=max_tokens, seed=seed)
+def _encoded(split: Split, task: Any, processor: Any, max_tokens: int, _padding_side: str | None) -> Encoded:
+    """Tokenized once, however many passes are made; again where a processor was changed in place to pad elsewhere."""
+    return task.encode(split, processor, max_tokens=max_tokens, seed=0)
 
 
 def placed(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

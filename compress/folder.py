@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from compress import anatomy as anatomies
 from compress.anatomy import Anatomy, anatomy_of
 from compress.bundle import Bundle, OnnxGraph, plain_config
+from compress.documents import json_object
 from compress.errors import ModelError
+from compress.external_data import check_external_data
 from compress.family import family_of
 from compress.graph.inspect import read_proto
 from compress.lineage import Lineage
 from compress.processors import read_processor
-from compress.security import check_external_data, check_sizes, check_weights, json_object, refuse_code
+from compress.security import check_sizes, check_weights, refuse_code
 from compress.surgery import shape_like
 from compress.task import Task, task_in, task_of
 from compress.weights import read_weights, write_weights
@@ -61,7 +63,7 @@ def source_bundle(
         check_label_order(config, folder, task, labels)
     model.eval()
     config = plain_config(model)
-    processor = read_processor(folder, family, task.modality)
+    processor = read_processor(folder, family, task.modality, config)
     return Bundle(model, config, anatomy_of(model, family), processor, task.fitted(config), labels, lineage)
 
 
@@ -69,10 +71,7 @@ def save(bundle: Bundle, folder: Path) -> None:
     """Write a bundle as a hub folder: weights as safetensors, or the graph under `onnx/`."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(bundle.model, OnnxGraph):
-        (folder / "onnx").mkdir(exist_ok=True)
-        for file in bundle.model.files:
-            suffix = file.name.removeprefix(bundle.model.path.name)
-            shutil.copyfile(file, folder / "onnx" / (bundle.model.file_name + suffix))
+        _copy_graph(bundle.model, folder / "onnx")
     else:
         write_weights(bundle.model, folder)
     bundle.processor.save_pretrained(folder)
@@ -108,16 +107,28 @@ def load(path: str | Path) -> Bundle:
             f"{folder / anatomies.FILE_NAME}: format {document.get('format')!r}, wanted {anatomies.FORMAT}"
         )
     try:
-        task = task_of(document.pop("task")).fitted(config)
+        task = task_of(document.pop("task"))
         anatomy = Anatomy.from_json(document)
         if any(type(group.units) is not int or group.units < 1 for group in anatomy.groups):
             raise TypeError("a group's units are no count")
     except (KeyError, TypeError, ValueError, AttributeError, ModelError) as fault:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not an anatomy ({fault}); was it edited by hand?") from None
+    task = task.fitted(config)
     if weights.suffix == ".onnx":
         return _around(folder, weights, config, anatomy, task)
     model = _rebuild(folder, config, anatomy, task)
     return _bundle(folder, model, config, anatomy, task)
+
+
+def _copy_graph(graph: OnnxGraph, folder: Path) -> None:
+    """The graph under the name that its precision gives it, its external data under the names that it knows it by."""
+    folder.mkdir(exist_ok=True)
+    path, *data = graph.files
+    for file in data:
+        copy = folder / file.relative_to(path.parent.resolve())
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    shutil.copyfile(path, folder / graph.file_name)
 
 
 def _load_stock(folder: Path, weights: Path, config: dict[str, Any]) -> Bundle:
@@ -132,7 +143,7 @@ def _bundle(
     folder: Path, model: PreTrainedModel | OnnxGraph, config: dict[str, Any], anatomy: Anatomy, task: Task
 ) -> Bundle:
     family = family_of(config["model_type"])
-    processor = read_processor(folder, family, task.modality)
+    processor = read_processor(folder, family, task.modality, config)
     return Bundle(model, config, anatomy, processor, task, labels_of(config, folder, task), _lineage_in(folder))
 
 

@@ -132,7 +132,7 @@ def _texts(bundle: Bundle, mask: Int[np.ndarray, "batch tokens"], generator: np.
 
 
 def _pictures(bundle: Bundle, batch: int, generator: np.random.Generator) -> Inputs:
-    size: Any = bundle.config["image_size"]
+    size: Any = bundle.config.get("image_size", 224)
     height, width = size if isinstance(size, list | tuple) else (size, size)
     shape = (batch, bundle.config.get("num_channels", 3), height, width)
     return {"pixel_values": generator.standard_normal(shape, dtype=np.float32)}

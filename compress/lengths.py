@@ -22,7 +22,8 @@ TOKENIZED = 512
 
 CHARACTERS_PER_TOKEN = 4
 """In English, where the folder has no tokenizer.json and the tokenizer would first have to be converted."""
-SPECIAL_TOKENS = 2
+SPECIAL_TOKENS = (2, 3)
+"""As BERT has them, there: around one text, and around two."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +80,15 @@ def lengths_of(split: Split, folder: Path, task: Task, longest: int) -> Lengths:
     columns = [split.texts] if split.pairs is None else [split.texts, split.pairs]
     characters = sum(len(text) for column in columns for text in column)
     tokenizer = _tokenizer(folder)
-    counted = [_tokens(column, tokenizer) for column in columns]
-    if "sentence_embedding" in task.outputs:  # each text of a pair is a row of its own
-        rows = np.full(count, len(columns), dtype=np.int64)
-        return Lengths(rows, np.minimum(np.max(counted, axis=0), longest), characters)
-    tokens = np.sum(counted, axis=0)
-    rows = np.ones(count, dtype=np.int64)
-    if task.target == "span":  # an answer may be anywhere: a long context is read in several windows
-        rows = -(-tokens // longest)
-    return Lengths(rows, np.minimum(tokens, longest), characters)
+    rows, tokens = task.rows([_tokens(column, tokenizer) for column in columns], _special(tokenizer), longest)
+    return Lengths(rows, tokens, characters)
 
 
 def _tokens(texts: Sequence[str], tokenizer: Any) -> np.ndarray:
-    """The length of each text: exact for the longest ones, by the rate of a sample for the others."""
+    """The length of each text without special tokens: exact for the longest, by the rate of a sample for the others."""
     size = np.array([len(text) for text in texts], dtype=np.int64)
     if tokenizer is None:
-        return SPECIAL_TOKENS + size // CHARACTERS_PER_TOKEN
+        return size // CHARACTERS_PER_TOKEN
     order = np.argsort(size, kind="stable")
     dear, others = order[-TOKENIZED:], order[:-TOKENIZED]
     tokens = np.zeros(len(texts), dtype=np.int64)
@@ -107,7 +101,15 @@ def _tokens(texts: Sequence[str], tokenizer: Any) -> np.ndarray:
 
 
 def _counted(texts: list[str], tokenizer: Any) -> np.ndarray:
-    return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(texts)], dtype=np.int64)
+    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+    return np.array([len(encoding.ids) for encoding in encoded], dtype=np.int64)
+
+
+def _special(tokenizer: Any) -> tuple[int, int]:
+    """Special tokens of a row that holds one text, and of one that holds two."""
+    if tokenizer is None:
+        return SPECIAL_TOKENS
+    return tokenizer.num_special_tokens_to_add(False), tokenizer.num_special_tokens_to_add(True)
 
 
 def _tokenizer(folder: Path) -> Any:

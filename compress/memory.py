@@ -21,6 +21,7 @@ from compress.training.loop import Training
 
 if TYPE_CHECKING:
     from compress.lengths import Lengths
+    from compress.task import Task
 
 LIBRARIES_BYTES = 470_000_000
 """Resident once torch, transformers and the table readers are loaded."""
@@ -106,11 +107,11 @@ class Layers:
     vocabulary: int
 
     @classmethod
-    def of(cls, anatomy: Anatomy, config: Mapping[str, Any], task_head: str) -> Layers:
-        """From a `config.json` and the ending of the class that the task loads."""
+    def of(cls, anatomy: Anatomy, config: Mapping[str, Any], task: Task) -> Layers:
+        """From a `config.json` and what the model is for."""
         dropped = [config.get(key, 0.0) for key in ("attention_probs_dropout_prob", "attention_dropout")]
         written_out = "gelu_new" in (config.get("hidden_act"), config.get("activation"))
-        vocabulary = int(config.get("vocab_size", 0)) if task_head == "ForMaskedLM" else 0
+        vocabulary = int(config.get("vocab_size", 0)) if task.scores_words else 0
         return cls(anatomy, any(dropped), 3 if written_out else 0, vocabulary)
 
     def kept(self, rows: int, tokens: int, *, training: bool = True) -> float:

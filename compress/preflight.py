@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from compress.anatomy import Anatomy
 from compress.data import Splits
 from compress.deploy import check_shapes
 from compress.errors import CompressError, DataError, ModelError
+from compress.family import family_of
 from compress.lengths import lengths_of
 from compress.memory import Layers, Phase, Texts, foretold, peak, room
 from compress.recipe import Recipe
 from compress.runtime import runtime_of
-from compress.task import task_of
+from compress.task import Task, task_of
 
+UNLIMITED = 10**9
+"""Tokens that a tokenizer reads that sets no limit."""
 TOLERANCE = 1.25
 """A run takes what was foretold within this factor: below it, it may still fit."""
 
@@ -52,6 +56,21 @@ def check(recipe: Recipe, anatomy: Anatomy, *, longest: int, device: str) -> Non
     check_runtime(recipe, device)
 
 
+def longest_input(folder: Path, config: Mapping[str, Any], task: Task) -> int:
+    """Tokens of the longest input that the model in a source folder reads: what `Bundle.max_tokens` will be.
+
+    Positions, the task's own files and the tokenizer's bound it; of pictures it is the only length.
+
+    Raises:
+        ModelError: a family that is not known, or files that ask the task for what it can't do.
+    """
+    positions = family_of(str(config.get("model_type", "missing"))).longest(config)
+    limits = [positions, task.described(folder).longest]
+    if task.modality == "text":
+        limits.append(_tokenizer_limit(folder / "tokenizer_config.json"))
+    return min(limit for limit in limits if limit is not None)
+
+
 def check_runtime(recipe: Recipe, device: str) -> None:
     """See that what the result is meant for runs here; no model is needed to know.
 
@@ -81,7 +100,7 @@ def needs(recipe: Recipe, anatomy: Anatomy, config: Mapping[str, Any], texts: Te
     Args:
         config: the `config.json` of the model that goes in.
     """
-    return foretold(recipe, Layers.of(anatomy, config, task_of(recipe.model.task).head), texts)
+    return foretold(recipe, Layers.of(anatomy, config, task_of(recipe.model.task)), texts)
 
 
 def check_memory(phases: list[Phase]) -> None:
@@ -107,3 +126,11 @@ def shortage(phases: list[Phase]) -> str:
         f"{dearest.name} needs about {dearest.size_bytes / 1e9:.1f} GB, most of it {most.what} "
         f"({most.size_bytes / 1e9:.1f} GB), and {there.size_bytes / 1e9:.1f} GB is {there.limit}; what helps: {advice}"
     )
+
+
+def _tokenizer_limit(file: Path) -> int:
+    """The tokenizer's own limit, where its settings can be read; reading it later says what is wrong with them."""
+    try:
+        return int(json.loads(file.read_text(encoding="utf-8")).get("model_max_length", UNLIMITED))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return UNLIMITED

@@ -2,41 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from compress.errors import ModelError
 from compress.family import Family
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from PIL.Image import Image
     from transformers import PreTrainedTokenizerBase
 
     from compress.task import Modality
 
 
-def read_processor(folder: Path, family: Family, modality: Modality) -> Any:
+def read_processor(folder: Path, family: Family, modality: Modality, config: Mapping[str, Any]) -> Any:
     """The tokenizer or the image processor, set to the inputs that the family's models take.
 
+    Args:
+        config: the model's, which says how large its pictures are.
+
     Raises:
-        ModelError: there is none, or not of a kind that can be used.
+        ModelError: there is none, or not of a kind that can be used, or what it makes is not what the model takes.
     """
     if modality == "image":
-        return _image_processor(folder)
+        return _image_processor(folder, config)
     tokenizer = _tokenizer(folder)
+    largest = max(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+    if largest >= int(config.get("vocab_size", largest + 1)):
+        raise ModelError(
+            f"{folder}: tokenizer.json has the id {largest}, config.json a vocab_size of {config['vocab_size']}; "
+            "are they of one model?"
+        )
     # What the model takes decides: a BERT tokenizer is often saved with models that take no token types.
     typed = "token_type_ids" in tokenizer.model_input_names
     tokenizer.model_input_names = [name for name in family.inputs if typed or name != "token_type_ids"]
     return tokenizer
 
 
-def _image_processor(folder: Path) -> Any:
+def pixels_of(picture: Image, processor: Any) -> Float[np.ndarray, "channels height width"]:
+    """A picture as the model's input, in float32."""
+    made = processor(images=picture.convert("RGB"), return_tensors="np")["pixel_values"][0]
+    return np.asarray(made, dtype=np.float32)
+
+
+def _image_processor(folder: Path, config: Mapping[str, Any]) -> Any:
+    """The image processor, once it has made a picture of the model's size out of a blank one of another."""
+    from PIL import Image
     from transformers import AutoImageProcessor
 
+    file = folder / "preprocessor_config.json"
     try:
         # The one that needs nothing but Pillow and numpy gives the same pictures everywhere.
-        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
+        processor = AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+        with np.errstate(all="ignore"):  # a deviation of 0 is told below
+            pixels = pixels_of(Image.new("RGB", (53, 37)), processor)
     except Exception as fault:  # what transformers raises for a file that it can't use shares no class
-        raise ModelError(f"{folder}: no usable image processor: {fault}") from fault
+        raise ModelError(f"{file}: no usable image processor: {type(fault).__name__}: {fault}") from fault
+    size = config.get("image_size", 224)  # what transformers takes where a config leaves it out
+    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    wanted = (config.get("num_channels", 3), *sides)
+    if pixels.shape != wanted:
+        raise ModelError(
+            f"{file}: makes pictures of (channels, height, width) {pixels.shape}, and the model takes {wanted} "
+            "(image_size, num_channels of config.json); is it that of another model?"
+        )
+    resample = getattr(processor, "resample", None)
+    if not isinstance(resample, int | None):  # transformers would take another filter, and say nothing
+        raise ModelError(f"{file}: resample is {str(resample)[:40]!r}, wanted the number of one of Pillow's filters")
+    if not np.isfinite(pixels).all():
+        raise ModelError(f"{file}: makes pixels that are no numbers; wanted an image_std without zeros")
+    return processor
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -15,6 +15,7 @@ from typing import Any
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "numpy", "accelerate", "torch-pruning", "safetensors"),
+    *("pillow", "scipy"),  # what a picture's pixels are, and the perplexity that an epoch is chosen by
     *("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
 )
 OWN = ("compress", "evaluation")

@@ -105,23 +105,48 @@ _PIP = re.compile(rf"pip:(?P<package>{_NAME})==(?P<version>[A-Za-z0-9][A-Za-z0-9
 def moved(source: str, old: Path, new: Path) -> str:
     """A source as a recipe in folder `new` has to write what one in folder `old` calls `source`.
 
-    Paths come out relative to it: a recipe that is given away tells nothing of where folders lie here.
+    A path comes out relative to `new` where it lies in the project, the smallest folder that holds both recipes. Of
+    what lies outside comes the last name alone: a recipe that is given away tells nothing of where folders lie here,
+    and whoever runs it puts the file or folder beside it.
     """
     parsed = parse(source)
     if isinstance(parsed, ArchiveSource):
         return parsed.at(moved(str(parsed.path), old, new))
     if not isinstance(parsed, Path):
         return source
-    return os.path.relpath((old / parsed.expanduser()).resolve(), new.resolve())
+    place = (old / parsed.expanduser()).resolve()
+    return place.name if is_outside(source, old, new) else os.path.relpath(place, new.resolve())
+
+
+def is_outside(source: str, old: Path, new: Path) -> bool:
+    """Whether a local source lies outside the project that folders `old` and `new` are in.
+
+    Where these two share no more than the root, or what home folders lie in, no project holds both: then all is.
+    """
+    parsed = parse(source)
+    path = parsed.path if isinstance(parsed, ArchiveSource) else parsed
+    if not isinstance(path, Path):
+        return False
+    above_homes = {Path("/"), Path("/home"), Path("/Users"), *Path.home().resolve().parents}
+    both = old.resolve(), new.resolve()
+    shared = [folder for folder in (both[0], *both[0].parents) if both[1].is_relative_to(folder)]  # the smallest first
+    if not shared or shared[0] in above_homes:
+        return True
+    return not (old / path.expanduser()).resolve().is_relative_to(shared[0])
 
 
 def told(source: str) -> str:
-    """A source as figures tell it to others: of an absolute path the last name alone; its digest says which it was."""
+    """A source as figures tell it to others: of a path that is absolute, or climbs, the last name alone.
+
+    Its digest says which it was.
+    """
     parsed = parse(source)
     if isinstance(parsed, ArchiveSource):
         return parsed.at(told(str(parsed.path)))
-    outright = isinstance(parsed, Path) and parsed.expanduser().is_absolute()
-    return Path(source).name if outright else source
+    if not isinstance(parsed, Path):
+        return source
+    path = Path(os.path.normpath(parsed.expanduser()))
+    return path.name if path.is_absolute() or path.parts[:1] == ("..",) else source
 
 
 def check_source(value: Any) -> Any:

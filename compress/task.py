@@ -12,7 +12,7 @@ from compress import catalog
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Shaped
+    from jaxtyping import Float, Int, Shaped
     from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -44,8 +44,10 @@ class Task(Protocol):
     """Those outputs that the scores are made of; several of one shape are stacked on a new last axis."""
     metrics: ClassVar[tuple[str, ...]]
     """The metrics measured when a recipe names none; the first is the one that an epoch is chosen by."""
-    discrete: ClassVar[bool] = True
-    """Whether two decisions are either equal or not; numbers are alike to a degree."""
+    head_reads: ClassVar[Literal["text", "tokens"]] = "text"
+    """Whether the head's linear layers run once a row, on one pooled vector, or once for each of its tokens."""
+    scores_words: ClassVar[bool] = False
+    """Whether each token has a score for every word of the vocabulary."""
     draws: ClassVar[bool] = False
     """Whether `encode` draws at random, so that every epoch has a draw of its own."""
 
@@ -55,6 +57,14 @@ class Task(Protocol):
 
     def fitted(self, config: Mapping[str, Any]) -> Task:
         """The task as a model's config asks for it; itself where no model differs from another."""
+        return self
+
+    def described(self, folder: Path) -> Task:
+        """The task as the files of a source folder, besides its config, ask for it.
+
+        Raises:
+            ModelError: they ask for what the task can't do.
+        """
         return self
 
     @property
@@ -82,6 +92,18 @@ class Task(Protocol):
             max_tokens: a longer text is cut, or spread over several rows.
             seed: decides what a task draws at random; another seed, another draw.
         """
+
+    def rows(
+        self, texts: Sequence[Int[np.ndarray, "example"]], special: tuple[int, int], max_tokens: int
+    ) -> tuple[Int[np.ndarray, "example"], Int[np.ndarray, "example"]]:
+        """How many rows `encode` makes of each example, and the tokens of the longest of them.
+
+        Args:
+            texts: tokens of the first texts, and of the second where there are two, without special ones.
+            special: special tokens of a row that holds one text, and of one that holds two.
+        """
+        tokens = np.sum(texts, axis=0) + special[len(texts) - 1]
+        return np.ones_like(tokens), np.minimum(tokens, max_tokens)
 
     def graph(self, model: PreTrainedModel) -> nn.Module:
         """What is exported: a module whose forward pass gives `outputs`, in order."""
@@ -142,11 +164,14 @@ def task_in(config: Mapping[str, Any]) -> Task:
     """The task that a hub config's `architectures` and `problem_type` stand for.
 
     Raises:
-        ModelError: it names no class, or one of no known task.
+        ModelError: it names no class, or one of no known task, or `architectures` is no list of names.
     """
-    [architecture, *_] = config.get("architectures") or [""]
+    named = config.get("architectures")
+    if not isinstance(named, list | None) or not all(isinstance(name, str) for name in named or ()):
+        raise ModelError(f"config.json: architectures is {str(named)[:40]!r}, wanted a list with the name of a class")
+    architecture = named[0] if named else ""
     tasks = [task_of(name) for name in catalog.names("tasks")]
-    fitting = [task for task in tasks if task.head and str(architecture).endswith(task.head)]
+    fitting = [task for task in tasks if task.head and architecture.endswith(task.head)]
     # Several tasks share a head, and their settings tell them apart; the one that asks for nothing comes last.
     fitting.sort(key=lambda task: "problem_type" not in task.settings(()))
     for task in fitting:

@@ -89,10 +89,10 @@ def between(run: Run, target: str, baseline: str, name: str, **conditions: Any) 
 def turned(comparison: Comparison) -> Comparison:
     """The same comparison, seen from its baseline.
 
-    Differences change their sign, ratios are inverted; a perplexity's drop is relative, (b - a) / a, and becomes
+    Differences change their sign, ratios are inverted; a drop that is relative, (b - a) / a, as a perplexity's, becomes
     (a - b) / b. All of these turn an interval's ends around.
     """
-    relative = comparison.conditions.get("metric") == "perplexity"
+    relative = comparison.unit == "relative"
 
     def seen(value: float | None) -> float | None:
         if value is None:

@@ -6,6 +6,8 @@ import itertools
 import os
 import pickle
 import shutil
+import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,14 +17,15 @@ import pytest
 import yaml
 from small_run import finished_run
 
-from bench.faults import files, kills, plans, recipes, sharing
+from bench.faults import artifacts, files, kills, plans, processes, recipes, sharing, stock
 from bench.faults.__main__ import main, refused_files, refused_recipes
 from bench.faults.cell import OUTSIDE, Answer, Cell, Trial
 from bench.faults.kills import Undisturbed
 from bench.faults.record import Found
-from bench.faults.sample import ROOT, Sample, make_sample, sample_recipe
+from bench.faults.sample import ROOT, Sample, make_sample, outside, sample_recipe
 from bench.faults.sharing import Shared
 from bench.faults.tally import Row
+from compress.training.checkpoint import Checkpoints
 from evaluation.measurement import read_run, write_run
 from reports.page import write_report
 
@@ -187,10 +190,15 @@ def test_a_slow_refusal_and_another_exit_code_are_objected_to():
 
 def test_every_kind_of_malformed_file_is_there_and_a_good_one_is_not(finished):
     content = {path: (finished.home / path).read_bytes() for path in ("texts.tsv", "source/config.json")}
-    kinds = Counter(trial.kind for trial in itertools.islice(files.mutations(finished.home, Random(1)), 300))
+    kinds = Counter(trial.kind for trial in itertools.islice(files.mutations(finished.home, Random(1)), 500))
     starts = {kind.partition(":")[0] for kind in kinds}
+    assert max(kinds.values()) - min(kinds.values()) <= 1  # all kinds in turn
     assert starts >= {"table", "safetensors", "weights", "onnx", "config.json", "tokenizer.json", "anatomy.json"}
     assert starts >= {"lineage.json", "run.json", "tokenizer_config.json", "config.json of the source"}
+    assert starts >= {f"config.json of the stock {name}" for name in ("classifier", "tagger", "embedder")}
+    assert starts >= {"modules.json", "config.json of the pooling", "sentence_bert_config.json"}
+    assert starts >= {"config.json of the stock vision model", "preprocessor_config.json"}
+    assert starts >= {"conll", "picture", "pictures", "table of pictures"}
     for trial in itertools.islice(files.mutations(finished.home, Random(2)), 300):
         assert all(made is None or content.get(path) != made for path, made in trial.files.items())
 
@@ -202,6 +210,13 @@ def test_a_reader_that_opens_a_pickle_is_noticed(finished, monkeypatch):
     assert honest.objections == []
     [broken] = refused_files(finished, 8, seed=1, plant=open_pickles)
     assert any("pwned" in fault for fault in broken.objections)
+
+
+def test_good_stock_folders_and_their_tables_are_measured(sample):
+    with Cell(sample.home) as cell:
+        answers = [cell.run(Trial("good", "nothing", words)) for words in stock.ALL]
+    assert [(answer.code, answer.escaped, answer.written) for answer in answers] == [(0, "", ())] * 4
+    assert not any((sample.home / stock.HOME).rglob("anatomy.json"))
 
 
 # Kills, with a toy in place of the program
@@ -232,10 +247,75 @@ def test_a_resumed_run_that_differs_is_noticed(forgets, tmp_path, monkeypatch):
     good.recipe.write_text("name: small\n")
     wanted = kills.undisturbed(good)
     assert list(wanted.digests) == ["model.safetensors"]
-    found = kills.tried(wanted, good, 3, seed=1, tell=lambda _: None)
+    told: list[str] = []
+    found = kills.tried(wanted, good, 3, seed=1, tell=told.append, workers=2)
     assert all(one.landed > 0 for one in found)
+    assert [text.partition(" of ")[0] for text in told] == ["killed 1", "killed 2", "killed 3"]
     assert [bool(one.fault) for one in found] == [forgets] * 3
     assert not list(tmp_path.glob("killed-*"))
+
+
+SAVER = """
+import pathlib, torch
+from bench.faults import quick
+quick._watch_writes()
+quick.checkpoint_always()
+from compress.training.checkpoint import Checkpoints
+checkpoints = Checkpoints(pathlib.Path("cache/training-1.safetensors"), "me")
+for step in range(9):
+    if checkpoints.due(epoch_ended=False):
+        checkpoints.write({"a": torch.full((999,), float(step))}, {"step": step})
+"""
+
+
+def saved(home: Path, **aims: str) -> int:
+    """Write a checkpoint after each of 9 steps, in a process of its own; its exit code."""
+    (home / "cache").mkdir(exist_ok=True)
+    aims = {f"FAULTS_{name}": value for name, value in aims.items()} | {"FAULTS_WITHIN": str(home / "cache")}
+    command = [sys.executable, "-c", SAVER]
+    return subprocess.run(command, cwd=home, env=outside(home / "cache") | aims, check=False).returncode
+
+
+def test_a_kill_is_aimed_into_the_writing_of_a_checkpoint(tmp_path):
+    checkpoint = tmp_path / "cache" / "training-1.safetensors"
+    draft = checkpoint.with_name(checkpoint.name + ".draft")
+    assert saved(tmp_path, COUNT=str(tmp_path / "count")) == 0
+    assert int((tmp_path / "count").read_text()) == 2 * 9  # each is saved, then moved into place
+    whole = checkpoint.stat().st_size
+    checkpoint.unlink()
+    assert saved(tmp_path, KILL_AT="5:0") == -signal.SIGKILL
+    assert draft.stat().st_size == whole // 2
+    [_, state] = Checkpoints(checkpoint, "me").read()
+    assert state == {"step": 1}
+    assert saved(tmp_path, KILL_AT="6:0") == -signal.SIGKILL
+    assert draft.stat().st_size == whole
+
+
+# Leaks
+
+
+def test_a_path_of_this_machine_in_what_is_given_away_is_noticed(tmp_path):
+    for name, text in (("clean", "all well"), ("leaky", f"made in {Path.home()}/models and /home/someone/models")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    folders, leaks = artifacts.looked_through([tmp_path / "clean", tmp_path / "leaky"])
+    assert folders == ["clean", "leaky"]
+    assert leaks
+    assert all(leak.startswith("leaky/run.json: ") for leak in leaks)
+    found = Found()
+    found.leaks(folders[:1], [])
+    found.leaks(folders, leaks)
+    assert [gate.passed for gate in found.gates] == [True, False]
+
+
+# Recipes in processes
+
+
+def test_a_process_that_starts_slowly_is_objected_to(sample, monkeypatch):
+    monkeypatch.setattr(processes, "SECONDS", 0.0)
+    [row] = processes.refused(sample, 1, seed=1)
+    assert len(row.seconds) == 1
+    assert ": took " in row.objections[0]
 
 
 # Sharing

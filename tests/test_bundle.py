@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +23,7 @@ from compress.bundle import Bundle, Form
 from compress.errors import ModelError
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step
+from compress.runtimes.onnxruntime import open_session
 
 
 @pytest.fixture
@@ -79,9 +82,29 @@ def test_a_graphs_digest_is_that_of_its_bytes_not_of_its_place(exported, tmp_pat
     moved = tmp_path / "other.onnx"
     shutil.copy(made.graph.path, moved)
     assert replace(made, model=replace(made.graph, path=moved)).digest == made.digest
-    with moved.open("ab") as file:
-        file.write(b"\x00")
+    proto = onnx.load(moved)
+    proto.producer_version += "1"
+    onnx.save(proto, moved)
     assert replace(made, model=replace(made.graph, path=moved)).digest != made.digest
+
+
+def test_a_graphs_digest_and_folder_have_its_weights_whatever_they_are_called(exported, tmp_path: Path):
+    bundle = exported["even-fused"][1]
+    proto = onnx.load(bundle.graph.path)
+    (tmp_path / "made").mkdir()
+    inside = {"all_tensors_to_one_file": True, "location": "weights.bin", "size_threshold": 256}
+    onnx.save(proto, tmp_path / "made" / "other.onnx", save_as_external_data=True, **inside)
+    made = replace(bundle, model=replace(bundle.graph, path=tmp_path / "made" / "other.onnx"))
+    assert [file.name for file in made.graph.files] == ["other.onnx", "weights.bin"]
+    save(made, tmp_path / "saved")
+    again = load(tmp_path / "saved")
+    assert again.digest == made.digest
+    inputs = {name: value.numpy() for name, value in mixed_inputs(bundle).items()}
+    answers = [open_session(one.graph, device="cpu", threads=1).outputs(inputs) for one in (bundle, again)]
+    assert np.array_equal(*answers)
+    weights = tmp_path / "saved" / "onnx" / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
+    assert load(tmp_path / "saved").digest != made.digest
 
 
 # Save and load
@@ -307,3 +330,61 @@ def test_a_tokenizer_that_pads_and_cuts_by_itself_is_stopped(folder: Path, bundl
     again = load(folder)
     assert again.digest == bundle.digest  # asked first: a call sets the tokenizer's truncation anew
     assert again.processor(text)["input_ids"] == bundle.processor(text)["input_ids"]
+
+
+@pytest.mark.parametrize("named", [5, [5], [None], "BertModel", {"a": 1}, 0])
+def test_architectures_that_are_no_list_of_names_are_refused(folder: Path, named: Any):
+    (folder / "anatomy.json").unlink()
+    _edit(folder / "config.json", lambda document: document.update(architectures=named))
+    with pytest.raises(ModelError, match=r"config\.json: architectures is .*, wanted a list"):
+        load(folder)
+
+
+@pytest.mark.parametrize("named", [None, []])
+def test_a_config_without_a_class_tells_no_task(folder: Path, named: Any):
+    (folder / "anatomy.json").unlink()
+    _edit(folder / "config.json", lambda document: document.update(architectures=named))
+    with pytest.raises(ModelError, match=r"architectures names no class"):
+        load(folder)
+
+
+# Image processors
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": {"height": 32, "width": 32}}, r"\(3, 32, 32\), and the model takes \(3, 12, 16\)"),
+        ({"size": {"height": 16, "width": 12}}, "is it that of another model"),
+        ({"do_resize": False}, "is it that of another model"),
+        ({"size": {"height": "a"}}, "no usable image processor"),
+        ({"size": {"height": "a", "width": "b"}}, "no usable image processor"),
+        ({"size": 5.5}, "no usable image processor"),
+        ({"image_mean": "a"}, "no usable image processor"),
+        ({"image_mean": [0.5]}, "no usable image processor"),
+        ({"image_std": [0, 0, 0]}, "pixels that are no numbers"),
+        ({"resample": "a"}, "resample is 'a', wanted the number"),
+        ({"resample": 99}, "no usable image processor"),
+        ({"rescale_factor": "a"}, "no usable image processor"),
+    ],
+)
+def test_an_image_processor_that_does_not_fit_the_model_is_refused(
+    change: dict[str, Any], message: str, ours: bool, tmp_path: Path
+):
+    save(tiny_bundle("vit"), tmp_path)
+    if not ours:
+        (tmp_path / "anatomy.json").unlink()
+    assert load(tmp_path).task.modality == "image"
+    _edit(tmp_path / "preprocessor_config.json", lambda document: document.update(change))
+    with pytest.raises(ModelError, match=rf"preprocessor_config\.json: .*{message}"):
+        load(tmp_path)
+
+
+def test_a_tokenizer_with_ids_that_the_model_has_not_is_refused(folder: Path):
+    def beyond(document: dict[str, Any]) -> None:
+        document["model"]["vocab"]["w3"] = 5000
+
+    _edit(folder / "tokenizer.json", beyond)
+    with pytest.raises(ModelError, match=r"tokenizer\.json has the id 5000, config\.json a vocab_size of 120"):
+        load(folder)

@@ -104,6 +104,65 @@ def test_the_table_trained_on_settles_the_classes(load):
         load({**tables, "c": [("v", "d")]}, train={"table": "a"}, dev={"table": "b"}, test={"table": "c"})
 
 
+CONTEXTS = [f"context {number}" for number in range(100)]
+
+
+def questions(number: int) -> list[dict[str, object]]:
+    """Several questions about each context, all answered by its first word."""
+    return [
+        {
+            "question": f"q{place} of {number}?",
+            "context": context,
+            "answers": {"text": ["context"], "answer_start": [0]},
+        }
+        for context in CONTEXTS
+        for place in range(number)
+    ]
+
+
+PAIRED = {"columns": {"text": "question", "text_pair": "context"}}
+
+
+def load_pairs(home: Path, tables: dict[str, list[dict[str, object]]], label: str, target: str, **settings: object):
+    for name, rows in tables.items():
+        (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = {name: {"source": f"{name}.jsonl", **PAIRED, "label": {"column": label}} for name in tables}
+    data = DataSettings.model_validate({"tables": sources, **settings})
+    return load_data(data, Sources(home / "cache", home), target=target)
+
+
+def test_all_questions_about_a_context_stand_in_one_split(tmp_path):
+    splits = load_pairs(tmp_path, {"t": questions(5)}, "answers", "span", **SHARES)
+    parts = [splits.train, splits.dev, splits.test]
+    assert sum(map(len, parts)) == 5 * len(CONTEXTS)
+    assert sum(len(set(part.pairs)) for part in parts) == len(CONTEXTS)
+
+
+def test_a_context_that_judges_is_trained_on_with_no_question(tmp_path):
+    rows = questions(3)
+    tables = {"a": rows[::3], "b": rows[1:60:3], "c": rows[62:120:3]}
+    whole = {"train": {"table": "a"}, "dev": {"table": "b"}, "test": {"table": "c"}}
+    splits = load_pairs(tmp_path, tables, "answers", "span", **whole)
+    assert not set(splits.train.pairs) & (set(splits.dev.pairs) | set(splits.test.pairs))
+    assert splits.card["splits"]["train"]["dropped"] == {"also in dev": 20, "also in test": 20}
+
+
+def test_texts_that_judge_and_are_trained_on_in_other_pairs_are_counted(tmp_path):
+    def pairs(*texts: str) -> list[dict[str, object]]:
+        return [{"question": text[0], "context": text[1], "score": 1.0} for text in texts]
+
+    tables = {"a": pairs("xy", "zu", "vw"), "b": pairs("x1", "2Y", "3X"), "c": pairs("xy", "45")}
+    whole = {"train": {"table": "a"}, "dev": {"table": "b"}, "test": {"table": "c"}}
+    splits = load_pairs(tmp_path, tables, "score", "number", **whole)
+    assert len(splits.train) == 2  # the pair that judges is gone
+    card = splits.card["splits"]
+    assert (card["dev"]["shared_texts"], card["test"]["shared_texts"]) == (0, 0)
+    tables["a"] += pairs("x8", "9y")
+    again = load_pairs(tmp_path, tables, "score", "number", **whole).card["splits"]
+    assert (again["dev"]["shared_texts"], again["test"]["shared_texts"]) == (2, 2)
+    assert "shared_texts" not in again["train"]
+
+
 def test_transfer_texts_may_lack_labels_and_never_hold_test_texts(load):
     tables = {"a": rows_of(20), "b": rows_of(10, 100), "c": rows_of(10, 200)}
     settings = {"train": {"table": "a"}, "dev": {"table": "b"}, "test": {"table": "c"}, "transfer": {"table": "m"}}

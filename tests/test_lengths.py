@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from task_samples import sample
 from tiny import tiny_bundle, tiny_split
 
+from compress import catalog
 from compress import lengths as module
 from compress.batching import WINDOW_BATCHES, batches
 from compress.bundle import Bundle
@@ -38,8 +40,7 @@ def test_short_splits_are_counted_as_the_task_tokenizes_them(saved, longest: int
     split = paired(split) if pairs else split
     encoded = bundle.task.encode(split, bundle.processor, max_tokens=longest, seed=0)
     found = lengths_of(split, folder, bundle.task, longest)
-    # Special tokens of both texts are counted, of which a pair shares one.
-    assert np.all(np.abs(found.tokens - encoded.lengths) <= int(pairs))
+    assert found.tokens.tolist() == encoded.lengths.tolist()
     assert len(found) == len(split)
 
 
@@ -65,12 +66,28 @@ def test_embeddings_have_a_row_for_each_text_of_a_pair(saved) -> None:
     assert found.rows.tolist() == [2] * 12
 
 
-def test_a_long_context_is_read_in_several_rows(saved) -> None:
-    _, folder = saved
-    split = Split("train", ("w3 w4",), (" ".join(["w5"] * 100),))
-    found = lengths_of(split, folder, task_of("question-answering"), 32)
-    assert found.rows[0] * 32 >= 100
-    assert found.tokens[0] == 32
+@pytest.mark.parametrize("longest", [64, 17, 12])
+@pytest.mark.parametrize("name", [name for name in catalog.names("tasks") if task_of(name).modality == "text"])
+def test_every_task_foretells_the_rows_that_it_makes(saved, name: str, longest: int) -> None:
+    bundle, folder = saved
+    task = task_of(name)
+    split = sample(task, "train", 24)
+    encoded = task.encode(split, bundle.processor, max_tokens=longest, seed=0)
+    found = lengths_of(split, folder, task, longest)
+    assert found.rows.tolist() == np.bincount(encoded.example).tolist()
+    starts = np.searchsorted(encoded.example, np.arange(len(split)))
+    assert found.tokens.tolist() == np.maximum.reduceat(encoded.lengths, starts).tolist()
+
+
+@pytest.mark.parametrize("longest", [16, 32, 61])
+@pytest.mark.parametrize("asked", [1, 6, 40])
+def test_windows_overlap_and_hold_the_question_each(saved, asked: int, longest: int) -> None:
+    bundle, folder = saved
+    contexts = tuple(" ".join(["w5"] * count) for count in range(1, 200, 3))
+    split = Split("train", (" ".join(["w3"] * asked),) * len(contexts), contexts)
+    task = task_of("question-answering")
+    encoded = task.encode(split, bundle.processor, max_tokens=longest, seed=0)
+    assert lengths_of(split, folder, task, longest).rows.tolist() == np.bincount(encoded.example).tolist()
 
 
 def test_of_a_long_table_the_longest_texts_are_exact_and_the_rest_near(saved, monkeypatch: pytest.MonkeyPatch) -> None:

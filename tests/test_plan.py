@@ -6,13 +6,22 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_run import Small, command, make_small, outside
+from small_run import Small, command, make_small, outside, small_recipe, write_recipe
+from task_samples import sample, task_bundle
+from tiny import tiny_bundle
 
+from compress import catalog
 from compress.commands import plan as module
+from compress.folder import load, read_config, save, source_bundle
+from compress.lineage import Lineage
 from compress.memory import Room
+from compress.preflight import longest_input
+from compress.task import task_of
+from compress.tasks.sentence_embedding import SentenceEmbedding
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +96,54 @@ def test_a_plan_is_the_same_twice_but_for_its_times(small: Small, monkeypatch: p
         for row in (found, *found["stages"]):
             row.pop("seconds")
     assert first == second
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Small:
+    """An embedding model that was made for shorter texts than its positions and its tokenizer allow, and its recipe."""
+    task = task_of("sentence-embedding")
+    small = Small(tmp_path)
+    save(replace(task_bundle(task), task=SentenceEmbedding(max_tokens=17)), small.model)
+    for extra in ("anatomy.json", "lineage.json"):
+        (small.model / extra).unlink()
+    split = sample(task, "all", 60)
+    rows = [f"{a}\t{b}\t{c}" for a, b, c in zip(split.texts, split.pairs or (), split.labels.tolist(), strict=True)]
+    small.table.write_text("\n".join(["text\tother\tscore", *rows]) + "\n", encoding="utf-8")
+    recipe = small_recipe()
+    columns = {"text": "text", "text_pair": "other"}
+    recipe["data"]["tables"] = {"texts": {"source": "texts.tsv", "columns": columns, "label": {"column": "score"}}}
+    recipe["model"]["task"] = task.name
+    recipe["measure"]["metrics"] = ["spearman"]
+    recipe["stages"], recipe["prepare"] = recipe["stages"][2:3], []
+    write_recipe(small.recipe, recipe)
+    return small
+
+
+def test_what_the_model_itself_was_made_for_bounds_a_plan_as_it_does_a_run(
+    pairs: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, config = task_of("sentence-embedding"), read_config(pairs.model)
+    assert (
+        longest_input(pairs.model, config, task)
+        == source_bundle(pairs.model, task, ("score",), Lineage()).max_tokens
+        == 17
+    )
+    monkeypatch.chdir(pairs.home)
+    told = {
+        words: command(monkeypatch, words, "small.yaml", "--set", "deploy.shapes=[1x24]", cache=pairs.cache)
+        for words in ("plan", "run")
+    }
+    for answer in told.values():
+        assert answer.code != 0
+        assert "shape 1x24: the model reads 17 tokens at most" in answer.err
+    assert planned(pairs, monkeypatch, "--set", "deploy.shapes=[1x17]")["stages"]
+
+
+@pytest.mark.parametrize("family", catalog.names("families"))
+def test_the_longest_input_is_the_same_before_and_after_a_model_is_read(family: str, tmp_path: Path) -> None:
+    bundle = tiny_bundle(family)
+    save(bundle, tmp_path)
+    assert longest_input(tmp_path, read_config(tmp_path), bundle.task) == load(tmp_path).max_tokens
 
 
 def test_memory_is_left_out_where_the_run_is_to_be_on_a_gpu(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,4 +108,6 @@ def test_versions_are_those_that_are_installed():
     import torch
 
     assert versions()["torch"] == torch.__version__
+    # They make pixels of pictures, and the perplexity that an epoch is chosen by.
+    assert {"pillow", "scipy"} <= versions().keys()
     assert "no-such-package" not in versions()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,18 +15,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
-from small_run import Small, command, finished_run
+from small_run import Small, command, copy_of, finished_run, run_small
 
+from compress.documents import json_list, json_object
 from compress.errors import ExportError, ModelError
-from compress.security import (
-    PICKLES,
-    check_external_data,
-    check_weights,
-    json_object,
-    leaks,
-    printable,
-    refuse_code,
-)
+from compress.external_data import check_external_data, external_files
+from compress.leaks import leaks
+from compress.security import PICKLES, check_weights, printable, refuse_code
 
 PUBLISHED = Path(__file__).parents[1] / "reports" / "published"
 
@@ -125,11 +121,13 @@ def test_weights_beside_the_graph_are_fine(tmp_path):
     check_external_data(*graph_file(tmp_path, "model.onnx.data", offset=0, length=16))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "weights").write_bytes(bytes(16))
-    check_external_data(*graph_file(tmp_path, "sub/weights"))
+    file, proto = graph_file(tmp_path, "sub/weights")
+    assert check_external_data(file, proto) == external_files(file) == (tmp_path / "sub" / "weights",)
 
 
 @pytest.mark.parametrize(
-    "location", ["../weights", "/etc/hosts", "sub/../../weights", "..\\weights", "C:\\weights", "", "."]
+    "location",
+    ["../weights", "/etc/hosts", "sub/../../weights", "..\\weights", "C:\\weights", "", ".", "a\0b", "w" * 5_000],
 )
 def test_weights_outside_the_graphs_folder_are_refused(location, tmp_path):
     (tmp_path / "weights").write_bytes(bytes(16))
@@ -144,7 +142,7 @@ def test_weights_through_a_link_are_refused(linked, tmp_path):
     (outside / "weights").write_bytes(bytes(16))
     (folder := tmp_path / "model").mkdir()
     (folder / linked).symlink_to(outside / "weights" if linked == "weights" else outside)
-    with pytest.raises(ExportError, match="a link; wanted the file itself"):
+    with pytest.raises(ExportError, match="a link; wanted what it leads to"):
         check_external_data(*graph_file(folder, "weights" if linked == "weights" else "sub/weights"))
 
 
@@ -153,6 +151,13 @@ def test_a_part_that_the_file_does_not_have_is_refused(part, tmp_path):
     (tmp_path / "weights").write_bytes(bytes(16))
     with pytest.raises(ExportError, match=r"ends beyond|wanted a number of bytes"):
         check_external_data(*graph_file(tmp_path, "weights", **part))
+
+
+def test_links_that_lead_to_each_other_are_refused(tmp_path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(ExportError, match="a link"):
+        check_external_data(*graph_file(tmp_path, "one"))
 
 
 def test_weights_in_a_graph_within_the_graph_are_looked_at_too(tmp_path):
@@ -176,6 +181,17 @@ def test_what_is_no_json_object_is_refused_with_its_file(text, tmp_path):
         json_object(tmp_path / "config.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"), [("{}", "holds a dict"), ("7", "holds a int"), ("[{}, 1]", "entry 1 is a int"), ("[", "JSON")]
+)
+def test_what_is_no_list_of_json_objects_is_refused_with_its_file(text, message, tmp_path):
+    (tmp_path / "modules.json").write_text(text)
+    with pytest.raises(ModelError, match=rf"modules\.json: .*{message}"):
+        json_list(tmp_path / "modules.json")
+    (tmp_path / "modules.json").write_text('[{"a": 1}]')
+    assert json_list(tmp_path / "modules.json") == [{"a": 1}]
+
+
 # What is given away
 
 
@@ -186,6 +202,8 @@ def test_what_is_no_json_object_is_refused_with_its_file(text, tmp_path):
         ("see /tmp/compress-x1y2", "an absolute path"),
         (r'"C:\\Users\\alice"', "an absolute path"),
         ("file:///x", "an absolute path"),
+        ("source: ../../../home/alice/secret/model", "a way to somebody's home folder"),
+        (r"..\\..\\Users\\alice", "a way to somebody's home folder"),
         ("hf_" + "a1" * 17, "a token"),
         ("ghp_" + "a1" * 18, "a token"),
         ("AKIA" + "A1" * 8, "a token"),
@@ -204,8 +222,8 @@ def test_a_leak_is_found_in_text_in_binary_and_in_zipped_files(text, what, tmp_p
 
 
 def test_the_names_of_user_and_machine_are_leaks(tmp_path, monkeypatch):
-    monkeypatch.setattr("compress.security.getpass.getuser", lambda: "mallory7")
-    monkeypatch.setattr("compress.security.platform.node", lambda: "weathertop")
+    monkeypatch.setattr("compress.leaks.getpass.getuser", lambda: "mallory7")
+    monkeypatch.setattr("compress.leaks.platform.node", lambda: "weathertop")
     (tmp_path / "a.txt").write_text("made by mallory7 on weathertop; not by mallory77")
     (tmp_path / "b.txt").write_text("mallory77 and weathertop-2")
     assert len(leaks(tmp_path)) == 2
@@ -220,6 +238,26 @@ def test_ordinary_text_is_no_leak(tmp_path):
 
 def test_a_finished_run_gives_nothing_away(small):
     assert leaks(small.output) == []
+
+
+def test_a_finished_run_does_not_tell_where_its_sources_lay(small, tmp_path):
+    away = tmp_path / "home" / "alice"
+    run = copy_of(small, tmp_path / "project")
+    away.mkdir(parents=True)
+    model, table = run.model.rename(away / "secret-model"), run.table.rename(away / "texts.tsv")
+    run_small(run, f"model.source={model}", f"data.tables.texts.source=../home/alice/{table.name}")
+    assert leaks(run.output) == []
+    assert [file for file in run.output.rglob("*") if file.is_file() and b"alice" in file.read_bytes()] == []
+    recipe = (run.output / "recipe.yaml").read_text()
+    assert "source: secret-model\n" in recipe
+    assert "source: texts.tsv\n" in recipe
+    head = [line for line in recipe.splitlines() if line.startswith("#")]
+    assert [re.sub(r"sha256:\w{64}$", "sha256", line) for line in head[1:]] == [
+        "#   model: secret-model, sha256",
+        "#   data.tables.texts: texts.tsv, sha256",
+    ]
+    (run.output / "recipe.yaml").write_text(recipe.replace("secret-model", os.path.relpath(model, run.output)))
+    assert any("home folder" in line for line in leaks(run.output))  # what is looked for would have been found
 
 
 def test_the_published_runs_give_nothing_away():

@@ -23,6 +23,7 @@ from compress.sources import (
     SourceField,
     Sources,
     content_digest,
+    is_outside,
     lock,
     moved,
     parse,
@@ -138,12 +139,31 @@ def test_a_path_is_relative_to_the_base(tmp_path):
     assert Sources(tmp_path / "cache", Path("/elsewhere")).fetch(str(found.path)).digest == found.digest
 
 
-@pytest.mark.parametrize("source", ["model", "../model", "a/b/model.tsv", "/somewhere/model", "~/model"])
-def test_a_path_that_is_moved_means_the_same_file_and_is_relative(tmp_path, source):
+@pytest.mark.parametrize("source", ["model", "../model", "a/b/model.tsv", "{}/model", "../recipes/../c/model"])
+def test_a_path_in_the_project_that_is_moved_means_the_same_file_and_is_relative(tmp_path, source):
     old, new = tmp_path / "recipes", tmp_path / "runs" / "x"
+    source = source.format(tmp_path)
     there = moved(source, old, new)
     assert not Path(there).is_absolute()
-    assert (new / there).resolve() == (old / Path(source).expanduser()).resolve()
+    assert (new / there).resolve() == (old / source).resolve()
+    assert not is_outside(source, old, new)
+
+
+@pytest.mark.parametrize("source", ["/home/ann/secret/model", "~/model", "../../model", "../../../home/ann/model"])
+def test_of_a_path_outside_the_project_a_recipe_keeps_the_name(tmp_path, source):
+    old, new = tmp_path / "recipes", tmp_path / "runs" / "x"
+    assert moved(source, old, new) == "model"
+    assert moved(f"{source}.zip!a/b", old, new) == "model.zip!a/b"
+    assert is_outside(source, old, new)
+    assert is_outside(f"{source}.zip!a/b", old, new)
+
+
+@pytest.mark.parametrize("folders", [("/home/ann/recipes", "/data/x"), ("/home/ann/recipes", "/home/bob/x")])
+def test_folders_that_share_no_more_than_the_root_or_all_homes_are_no_project(folders):
+    old, new = map(Path, folders)
+    assert moved("model", old, new) == "model"
+    assert is_outside("model", old, new)
+    assert not is_outside("model", old, old / "runs")
 
 
 @pytest.mark.parametrize("source", ["pip:package==1.0!inside", "hub:owner/name"])
@@ -153,9 +173,18 @@ def test_what_is_no_path_is_not_moved(tmp_path, source):
 
 @pytest.mark.parametrize(
     ("source", "wanted"),
-    [("/home/ann/model", "model"), ("~/model", "model"), ("../model", "../model"), ("hub:a/b", "hub:a/b")],
+    [
+        ("/home/ann/model", "model"),
+        ("~/model", "model"),
+        ("../model", "model"),
+        ("../../home/ann/model", "model"),
+        ("data/../../ann/model", "model"),
+        ("../ann/all.zip!a/b", "all.zip!a/b"),
+        ("data/model", "data/model"),
+        ("hub:a/b", "hub:a/b"),
+    ],
 )
-def test_figures_tell_no_absolute_path(source, wanted):
+def test_figures_tell_no_path_that_is_absolute_or_climbs(source, wanted):
     assert told(source) == wanted
 
 

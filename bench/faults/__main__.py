@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from bench.faults import files, kills, plans, recipes, sharing, weights
-from bench.faults.cell import Cell, Plant, Trial
+from bench.faults import artifacts, files, kills, plans, processes, recipes, sharing, stock, weights
+from bench.faults.cell import Cell, Plant
 from bench.faults.graphs import WORDS as GRAPH_WORDS
 from bench.faults.record import Found
-from bench.faults.sample import ROOT, Sample, compress_command, make_sample, outside
+from bench.faults.sample import ROOT, Sample, make_sample
 from bench.faults.tally import Row, tallied
 
-PARTS = ("recipes", "files", "kills", "sharing", "plan")
+PARTS = ("recipes", "files", "kills", "leaks", "sharing", "plan")
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ class Effort:
     sharing: int = 10
     at_once: int = 3
     plans: int = 7
+    sweep: bool = True
+    """Whether a sweep's folder is looked through for leaks as well."""
 
 
-SMALL = Effort(recipes=40, processes=1, options=10, files=60, kills=1, sharing=3, at_once=2, plans=2)
+SMALL = Effort(recipes=40, processes=1, options=10, files=60, kills=1, sharing=2, at_once=2, plans=2, sweep=False)
 
 
 def main(arguments: Sequence[str] | None = None, plant: Plant | None = None) -> int:
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, plant: Plant | None = None) -> 
             found.plan({"tiny": plans.planned(sample, effort.plans)})
         if "recipes" in parts:
             _recipes(found, sample, effort, options.seed, plant)
-        if {"files", "kills"} & set(parts):
+        if {"files", "kills", "leaks"} & set(parts):
             undisturbed = kills.undisturbed(sample)
             _tell(f"undisturbed run: {undisturbed.seconds:.1f} s, {undisturbed.writes} changes of files")
             if "files" in parts:
@@ -61,7 +63,10 @@ def main(arguments: Sequence[str] | None = None, plant: Plant | None = None) -> 
                     "files", "exit code 2 or a clear skip, no traceback, nothing written", rows, seconds=None
                 )
             if "kills" in parts:
-                found.kills(undisturbed, kills.tried(undisturbed, sample, effort.kills, options.seed, _tell))
+                tried = kills.tried(undisturbed, sample, effort.kills, options.seed, _tell, options.workers)
+                found.kills(undisturbed, tried)
+            if "leaks" in parts:  # last, as it leaves more than a run in the sample
+                found.leaks(*artifacts.leaked(sample, swept=effort.sweep))
         if "sharing" in parts:
             apart = make_sample(Path(scratch, "shared"), options.seed)
             found.sharing(sharing.shared(apart, effort.sharing, effort.at_once, _tell), effort.at_once)
@@ -78,7 +83,7 @@ def refused_recipes(sample: Sample, count: int, seed: int, plant: Plant | None =
 
 def refused_files(sample: Sample, count: int, seed: int, plant: Plant | None = None) -> list[Row]:
     """Rows of malformed files; the sample's recipe must have been run."""
-    warm = [("plan", sample.recipe.name), weights.WORDS, GRAPH_WORDS, ("report", sample.run.name)]
+    warm = [("plan", sample.recipe.name), weights.WORDS, GRAPH_WORDS, ("report", sample.run.name), *stock.ALL]
     with Cell(sample.home, warm, plant) as cell:
         trials = files.mutations(sample.home, Random(f"{seed} files"))
         return tallied(cell, trials, count, files.objection, _tell)
@@ -87,48 +92,14 @@ def refused_files(sample: Sample, count: int, seed: int, plant: Plant | None = N
 def _recipes(found: Found, sample: Sample, effort: Effort, seed: int, plant: Plant | None) -> None:
     what = "exit code 2, a message with line and column, no traceback, nothing written"
     rows = refused_recipes(sample, effort.recipes, seed, plant)
-    found.refusals("recipes", what, rows, seconds=recipes.SECONDS)
+    found.refusals("recipes", f"{what}; in a process that has its imports behind it", rows, seconds=recipes.SECONDS)
     with Cell(sample.home, [("plan", sample.recipe.name)], plant) as cell:
         trials = recipes.options(Random(f"{seed} options"))
         rows = tallied(cell, trials, effort.options, recipes.objection, _tell)
     found.refusals("options", "exit code 2, the place or the option named, no traceback", rows, seconds=recipes.SECONDS)
-    found.refusals("recipes in processes", what, _in_processes(sample, effort.processes, seed), seconds=None)
-
-
-def _in_processes(sample: Sample, count: int, seed: int) -> list[Row]:
-    """The same with a process for each, as a user starts it: its time has the start in it."""
-    bases = {sample.recipe.name: sample.recipe.read_text(encoding="utf-8")}
-    certain = (trial for trial in recipes.mutations(bases, Random(f"{seed} processes")) if trial.hopeless)
-    row = Row("all kinds")
-    for _, trial in zip(range(count), certain, strict=False):
-        code, message, seconds = _in_process(sample, trial)
-        row.seconds.append(seconds)
-        placed = f"{recipes.FILE}:" in message and "Traceback" not in message
-        if code == 2 and placed:
-            row.refused += 1
-        else:
-            row.objections.append(f"{trial.kind}, {trial.what}: exit code {code}: {message[:200]!r}")
-    return [row]
-
-
-def _in_process(sample: Sample, trial: Trial) -> tuple[int, str, float]:
-    import subprocess
-
-    file = sample.home / recipes.FILE
-    file.write_bytes(trial.files[recipes.FILE] or b"")
-    started = time.perf_counter()
-    done = subprocess.run(
-        compress_command("plan", recipes.FILE),
-        cwd=sample.home,
-        env=outside(sample.cache),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    seconds = time.perf_counter() - started
-    file.unlink()
-    return done.returncode, done.stderr, seconds
+    rows, start = processes.refused(sample, effort.processes, seed), statistics.median(plans.starts(sample, 3))
+    what += f"; with the start of a process and its imports, which take {start:.2f} s by themselves"
+    found.refusals("recipes in processes", what, rows, seconds=processes.SECONDS)
 
 
 def _write(found: Found, options: argparse.Namespace, effort: Effort) -> int:
@@ -152,6 +123,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="a few of each")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by comma: " + ", ".join(PARTS))
     parser.add_argument("--kills", type=int, help="how many runs are killed")
+    parser.add_argument("--workers", type=int, default=2, help="how many killed runs go on at a time")
     parser.add_argument("--seed", type=int, default=13, help="decides every mutation and moment")
     parser.add_argument("--output", type=Path, default=Path("reports/published/faults"), help="the folder to write")
     options = parser.parse_args(arguments)

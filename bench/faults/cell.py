@@ -11,6 +11,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -30,6 +31,8 @@ from bench.faults.quick import hasten
 OUTSIDE = "outside"
 """A folder beside the trial's own; its files hold what a reader would be happy with, and nothing may open them."""
 OVERDUE_S = 30.0
+MOST_BYTES = 8 << 30
+"""Memory that a cell may ask for: a trial that wants more fails by itself, and the machine goes on."""
 
 Plant = Callable[[], object]
 """Breaks the program inside the cell, to see that the bench notices."""
@@ -148,6 +151,7 @@ def _enter(good: Path, scratch: Path, warm: Sequence[Sequence[str]], plant: Plan
     """Set the process up: folders, environment, warm-up, watch."""
     global _good, _arena  # a pool's process has no other place for what its tasks share
     sys.dont_write_bytecode = True
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     _good, _arena = good, Path(tempfile.mkdtemp(dir=scratch))
     for name in ("user", "tmp", OUTSIDE):
         (_arena / name).mkdir()
@@ -261,6 +265,4 @@ def _tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _peak_bytes() -> int:
-    import resource
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,91 +1,116 @@
-"""Malformed JSON: a model folder's config, tokenizer, anatomy and lineage, and run.json."""
+"""Malformed JSON: what model folders say of themselves, ours and those of the hub, and run.json."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from bench.faults import weights
+from bench.faults import stock, weights
 from bench.faults.cell import Trial
+from bench.faults.nested import Path, dotted, paths, value_at
 
 REPORT = ("report", "run")
 PLAN = ("plan", "small.yaml")
 
-Path = tuple[str | int, ...]
+
+Maker = Callable[[Random], Trial]
 
 
-def makers(good: Mapping[str, bytes]) -> list[Callable[[Random], Trial]]:
+@dataclass(frozen=True)
+class Document:
+    """A JSON file of the good folder.
+
+    Attributes:
+        words: the command line that meets it.
+        of: whose it is, where several folders have one of that name.
+        own: the damage to values that is its alone, by kind; by its name where none are given.
+    """
+
+    file: str
+    words: tuple[str, ...]
+    of: str = ""
+    own: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.file.split("/")[-1] + (f" of the {self.of}" if self.of else "")
+
+
+def makers(good: Mapping[str, bytes]) -> list[Maker]:
     """One maker for each file and kind of damage."""
     found = []
-    for file, words in _FILES.items():
-        name = f"{file.split('/')[-1]}{' of the source' if file.startswith('source') else ''}"
-        found += [_of_text(good, file, words, f"{name}: {kind}", damage) for kind, damage in _TEXTS.items()]
-        found += [_of_values(good, file, words, f"{name}: {kind}", damage) for kind, damage in _VALUES.items()]
-        own = _OWN.get(file.split("/")[-1], {})
-        found += [_of_own(good, file, words, f"{name}: {kind}", changes) for kind, changes in own.items()]
+    for document in _DOCUMENTS:
+        content = good[document.file]
+        found += [_of_text(document, content, kind, damage) for kind, damage in _TEXTS.items()]
+        found += [_of_values(document, content, kind, damage) for kind, damage in _VALUES.items()]
+        own = _OWN.get(document.own or document.file.split("/")[-1], {})
+        found += [_of_own(document, content, kind, changes) for kind, changes in own.items()]
     return found
 
 
-_FILES: Mapping[str, tuple[str, ...]] = {
-    "run/model/config.json": weights.WORDS,
-    "source/config.json": PLAN,
-    "run/model/tokenizer.json": weights.WORDS,
-    "run/model/tokenizer_config.json": weights.WORDS,
-    "run/model/anatomy.json": weights.WORDS,
-    "run/model/lineage.json": weights.WORDS,
-    "run/run.json": REPORT,
-}
+_DOCUMENTS = (
+    Document("run/model/config.json", weights.WORDS),
+    Document("source/config.json", PLAN, "source"),
+    Document("run/model/tokenizer.json", weights.WORDS),
+    Document("run/model/tokenizer_config.json", weights.WORDS),
+    Document("run/model/anatomy.json", weights.WORDS),
+    Document("run/model/lineage.json", weights.WORDS),
+    Document("run/run.json", REPORT),
+    Document("stock/classifier/config.json", stock.CLASSIFIER, "stock classifier", "a stock config"),
+    Document("stock/classifier/tokenizer.json", stock.CLASSIFIER, "stock classifier"),
+    Document("stock/classifier/tokenizer_config.json", stock.CLASSIFIER, "stock classifier"),
+    Document("stock/tagger/config.json", stock.TAGGER, "stock tagger", "a stock config"),
+    Document("stock/embedder/config.json", stock.EMBEDDER, "stock embedder", "a config without labels"),
+    Document("stock/embedder/modules.json", stock.EMBEDDER),
+    Document("stock/embedder/1_Pooling/config.json", stock.EMBEDDER, "pooling", "a pooling"),
+    Document("stock/embedder/sentence_bert_config.json", stock.EMBEDDER),
+    Document("stock/vision/config.json", stock.VISION, "stock vision model", "a config of pictures"),
+    Document("stock/vision/preprocessor_config.json", stock.VISION),
+)
 
 
 def _of_text(
-    good: Mapping[str, bytes],
-    file: str,
-    words: tuple[str, ...],
-    kind: str,
-    damage: Callable[[Random, bytes], tuple[bytes, bool]],
-) -> Callable[[Random], Trial]:
+    document: Document, content: bytes, kind: str, damage: Callable[[Random, bytes], tuple[bytes, bool]]
+) -> Maker:
     def make(random: Random) -> Trial:
-        content, hopeless = damage(random, good[file])
-        return Trial(kind, "by its seed", words, {file: content}, hopeless=hopeless)
+        changed, hopeless = damage(random, content)
+        return _trial(document, kind, "by its seed", changed, hopeless)
 
     return make
 
 
-def _of_values(
-    good: Mapping[str, bytes],
-    file: str,
-    words: tuple[str, ...],
-    kind: str,
-    damage: Callable[[Random, Any], str],
-) -> Callable[[Random], Trial]:
+def _of_values(document: Document, content: bytes, kind: str, damage: Callable[[Random, Any], str]) -> Maker:
     def make(random: Random) -> Trial:
-        values = json.loads(good[file])
+        values = json.loads(content)
         what = damage(random, values)
-        while values == json.loads(good[file]):  # what stood there was the same already
+        while values == json.loads(content):  # what stood there was the same already
             what = damage(random, values)
-        return Trial(kind, what, words, {file: json.dumps(values).encode()}, hopeless=False)
+        return _trial(document, kind, what, json.dumps(values).encode(), False)
 
     return make
 
 
-def _of_own(
-    good: Mapping[str, bytes], file: str, words: tuple[str, ...], kind: str, changes: tuple[tuple[Path, Any], ...]
-) -> Callable[[Random], Trial]:
+def _of_own(document: Document, content: bytes, kind: str, changes: tuple[tuple[Path, Any], ...]) -> Maker:
     def make(random: Random) -> Trial:
         path, value = random.choice(changes)
-        values = json.loads(good[file])
-        here = values
-        for key in path[:-1]:
-            here = here[key]
-        here[path[-1]] = value
-        what = f"{'.'.join(map(str, path))} is {str(value)[:40]}"
+        values = json.loads(content)
+        if path:
+            value_at(values, path[:-1])[path[-1]] = value
+        else:
+            values = value
+        what = f"{dotted(path) or 'all of it'} is {str(value)[:40]}"
         # A source gets a new head for the recipe's labels, whatever its own are called.
-        hopeless = not (file.startswith("source") and path == ("id2label",))
-        return Trial(kind, what, words, {file: json.dumps(values).encode()}, hopeless=hopeless)
+        hopeless = not (document.of == "source" and path == ("id2label",))
+        return _trial(document, kind, what, json.dumps(values).encode(), hopeless)
 
     return make
+
+
+def _trial(document: Document, kind: str, what: str, content: bytes, hopeless: bool) -> Trial:
+    return Trial(f"{document.title}: {kind}", what, document.words, {document.file: content}, hopeless=hopeless)
 
 
 # Damage to the text
@@ -114,37 +139,24 @@ _TEXTS: Mapping[str, Callable[[Random, bytes], tuple[bytes, bool]]] = {
 # Damage to values
 
 
-def _paths(values: Any, at: Path = ()) -> Iterator[Path]:
-    entries = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
-    for key, value in entries:
-        yield (*at, key)
-        yield from _paths(value, (*at, key))
-
-
-def _at(values: Any, path: Path) -> Any:
-    for key in path:
-        values = values[key]
-    return values
-
-
 def _other_type(random: Random, values: Any) -> str:
-    path = random.choice(list(_paths(values)))
+    path = random.choice(list(paths(values)))
     junk = random.choice([None, [], {}, "junk", -1, 10**30, 1e308, True, [[1]], {"a": {"b": 1}}])
-    _at(values, path[:-1])[path[-1]] = junk
-    return f"{'.'.join(map(str, path))} is {junk!r}"
+    value_at(values, path[:-1])[path[-1]] = junk
+    return f"{dotted(path)} is {junk!r}"
 
 
 def _deleted(random: Random, values: Any) -> str:
-    path = random.choice(list(_paths(values)))
-    del _at(values, path[:-1])[path[-1]]
-    return f"without {'.'.join(map(str, path))}"
+    path = random.choice(list(paths(values)))
+    del value_at(values, path[:-1])[path[-1]]
+    return f"without {dotted(path)}"
 
 
 def _renamed(random: Random, values: Any) -> str:
-    path = random.choice([path for path in _paths(values) if isinstance(path[-1], str)])
-    owner = _at(values, path[:-1])
+    path = random.choice([path for path in paths(values) if isinstance(path[-1], str)])
+    owner = value_at(values, path[:-1])
     owner[f"{path[-1]}_"] = owner.pop(path[-1])
-    return f"{'.'.join(map(str, path))} renamed"
+    return f"{dotted(path)} renamed"
 
 
 _VALUES: Mapping[str, Callable[[Random, Any], str]] = {
@@ -158,9 +170,19 @@ _VALUES: Mapping[str, Callable[[Random, Any], str]] = {
 
 
 def _each(keys: tuple[str, ...], values: tuple[Any, ...]) -> tuple[tuple[Path, Any], ...]:
-    return tuple(((key,), value) for key in keys for value in values)
+    return _each_at(tuple((key,) for key in keys), values)
 
 
+def _each_at(places: tuple[Path, ...], values: tuple[Any, ...]) -> tuple[tuple[Path, Any], ...]:
+    return tuple((place, value) for place in places for value in values)
+
+
+def _each_whole(values: tuple[Any, ...]) -> tuple[tuple[Path, Any], ...]:
+    """Values in place of the whole document."""
+    return _each_at(((),), values)
+
+
+_CLASSES: tuple[tuple[Path, Any], ...] = _each(("architectures",), (5, [5], [None], "Nothing", [[]], {}, None, []))
 _SIZES = ("hidden_size", "num_attention_heads", "vocab_size", "num_hidden_layers", "intermediate_size")
 _OWN: Mapping[str, Mapping[str, tuple[tuple[Path, Any], ...]]] = {
     "config.json": {
@@ -175,6 +197,57 @@ _OWN: Mapping[str, Mapping[str, tuple[tuple[Path, Any], ...]]] = {
             (("auto_map",), {"AutoModelForSequenceClassification": "other/repository--modeling.Evil"}),
         ),
         "an activation that there is not": _each(("hidden_act",), ("exec", "", None, 7, {"a": 1})),
+    },
+    "a stock config": {
+        "a class that there is not": _CLASSES,
+        "labels that are none": _each(("id2label",), (None, [], {"1": "a"}, {"x": "a"}, 7, "text")),
+    },
+    "a config without labels": {
+        "a class that there is not": _CLASSES,
+        "sizes that are none": _each(_SIZES, (-1, 0, "32", None, 1.5, [32], {})),
+    },
+    "a config of pictures": {
+        "a class that there is not": _CLASSES,
+        "sizes of a picture that are none": _each(
+            ("image_size", "patch_size", "num_channels"), (-1, 0, "8", None, 1.5, [], [8, 8, 8], {}, 10**9)
+        ),
+        "sizes that its weights do not have": _each(("image_size",), (16, 4, [8, 12])),
+    },
+    "modules.json": {
+        "modules that are none": _each_whole(([1], 7, [{}], {}, [[]], [None], "Pooling", [{"type": 5}])),
+        "a module that there is not": _each_at(
+            ((1, "type"), (0, "type")), ("sentence_transformers.models.Evil", "os.system", None, 5, [])
+        ),
+        "a path that leads elsewhere": _each_at(((1, "path"),), ("../elsewhere", "/etc", "nothing", 5, None, "\x00")),
+    },
+    "a pooling": {
+        "a pooling that there is not": (
+            *_each(("pooling_mode_mean_tokens",), (False, None, "yes")),
+            *_each(("pooling_mode",), ("nothing", 7, ["mean", "cls"], {"a": 1}, [[]])),
+            *_each_whole(([1], 7, [], "mean", [{}])),
+        ),
+    },
+    "sentence_bert_config.json": {
+        "a length that is none": _each(("max_seq_length",), ("x", -1, 0, 1.5, [24], {}, True)),
+        "no object": _each_whole(([], 7, "text", [1])),
+    },
+    "preprocessor_config.json": {
+        "a size that is none": _each(
+            ("size",), (-1, 0, "x", {"height": -1, "width": 8}, {"height": 8}, {"a": 1}, {"height": "x", "width": 8})
+        ),
+        "a size that the model does not take": _each(
+            ("size",), ({"height": 4, "width": 8}, {"height": 12, "width": 12})
+        ),
+        "a size beyond all memory": _each(("size",), ({"height": 10**6, "width": 10**6},)),
+        "figures that are none": (
+            *_each(("image_mean", "image_std"), ("x", [0.5], {}, ["a", "b", "c"])),
+            *_each(("rescale_factor",), ("x", [], {})),
+            *_each(("resample",), (99, "x", -1)),
+        ),
+        "a processor that there is not": (
+            *_each(("image_processor_type",), ("Nothing", "../x", 7)),
+            (("auto_map",), {"AutoImageProcessor": "processing.Evil"}),
+        ),
     },
     "tokenizer.json": {
         "a model that there is not": ((("model",), {"type": "Pickle"}), (("model",), None), (("model", "type"), "x")),

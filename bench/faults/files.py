@@ -7,11 +7,11 @@ the file is a fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
-from bench.faults import documents, graphs, tables, weights
+from bench.faults import documents, graphs, pictures, tables, weights
 from bench.faults.cell import Answer, Trial
 
 LONGEST = 4_000
@@ -24,14 +24,24 @@ Good = Mapping[str, bytes]
 
 
 def mutations(good: Path, random: Random) -> Iterator[Trial]:
-    """Mutations without end, all kinds in turn."""
+    """Mutations without end, all kinds in turn, in an order that is drawn: a few are of every sort of file."""
     content: Good = {
         file.relative_to(good).as_posix(): file.read_bytes() for file in sorted(good.rglob("*")) if file.is_file()
     }
-    makers = [*tables.makers(content), *weights.makers(content), *documents.makers(content), *graphs.makers(content)]
+    makers = [maker for part in _PARTS for maker in part(content)]
+    random.shuffle(makers)
     while True:
         for maker in makers:
             yield maker(random)
+
+
+_PARTS: tuple[Callable[[Good], list[Callable[[Random], Trial]]], ...] = (
+    tables.makers,
+    weights.makers,
+    documents.makers,
+    graphs.makers,
+    pictures.makers,
+)
 
 
 def objection(answer: Answer, trial: Trial) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.faults.cell import OUTSIDE, Trial
 
@@ -112,7 +112,7 @@ _PROTOS: Mapping[str, Callable[[Random, onnx.ModelProto], object]] = {
 }
 
 
-def _kept_in(content: bytes, location: str, **part: int) -> tuple[bytes, bytes]:
+def _kept_in(content: bytes, location: str, **part: Any) -> tuple[bytes, bytes]:
     """The graph with its largest weight kept in a file, and that file's content."""
     import onnx
     from onnx.external_data_helper import set_external_data

@@ -1,7 +1,8 @@
 """Runs that are killed (signal 9) again and again, then finished: is every weight what an undisturbed run leaves?
 
 Half of the kills come at moments that are uniform over the undisturbed run's time; the others are aimed into writes of
-the store or of the run folder: at the n-th change there, or some milliseconds into it.
+the store or of the run folder: at the n-th change there, or some milliseconds into it. Trainings write a checkpoint
+after every step here (see `quick.py`), so kills come between two of them, and in the middle of writing one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -48,6 +51,10 @@ class Killed:
     """What the last, finishing process took."""
     fault: str
     """What is wrong with the outcome; empty where nothing is."""
+    in_training: int = 0
+    """Kills that left the checkpoint of a training that had not ended."""
+    in_write: int = 0
+    """Kills that left a draft: what was to become a file, all of it or a part."""
 
 
 def undisturbed(sample: Sample) -> Undisturbed:
@@ -72,14 +79,16 @@ def killed(wanted: Undisturbed, good: Sample, home: Path, random: Random) -> Kil
     """Run the recipe of `good` in the new folder `home`, kill it once or several times, finish it, and compare."""
     sample = Sample(home)
     shutil.copytree(good.home, home, ignore=shutil.ignore_patterns("cache", "run"))
-    moments, landed = [], 0
+    moments, landed, in_training, in_write = [], 0, 0, 0
     for _ in range(random.randint(1, MOST_KILLS)):
         aim = _at_a_write if random.random() < 0.5 else _at_a_time
         moment, hit = aim(sample, wanted, random)
         moments.append(moment)
-        landed += hit
         if not hit:
             break  # it is finished
+        landed += 1
+        in_training += any(sample.cache.rglob("training-*.safetensors"))
+        in_write += any(sample.cache.rglob("*.draft"))
     started = time.monotonic()
     done = _start(sample, {})
     _, errors = done.communicate(timeout=LONGEST_S)
@@ -92,24 +101,32 @@ def killed(wanted: Undisturbed, good: Sample, home: Path, random: Random) -> Kil
             name for name in wanted.digests.keys() | found if wanted.digests.get(name) != found.get(name)
         )
         fault = f"other bytes in {', '.join(differing)}"
-    return Killed(tuple(moments), landed, seconds, fault)
+    return Killed(tuple(moments), landed, seconds, fault, in_training, in_write)
 
 
-def tried(wanted: Undisturbed, good: Sample, count: int, seed: int, tell: Callable[[str], object]) -> list[Killed]:
-    """`count` killed runs, each seeded by its number. One that ended before its kill came is done again."""
+def tried(
+    wanted: Undisturbed, good: Sample, count: int, seed: int, tell: Callable[[str], object], workers: int = 1
+) -> list[Killed]:
+    """`count` killed runs in order, `workers` of them at a time, each seeded by its number."""
     found = []
-    for number in range(count):
-        random = Random(f"{seed} kill {number}")
-        for _ in range(ATTEMPTS):
-            home = good.home.parent / f"killed-{number}"
-            one = killed(wanted, good, home, random)
-            shutil.rmtree(home)
-            if one.landed or one.fault:
-                break
-        found.append(one)
-        told = found[-1].fault or "as undisturbed"
-        tell(f"killed {number + 1} of {count} at {', '.join(found[-1].moments)}: {told}")
+    with ThreadPoolExecutor(workers) as pool:
+        for one in pool.map(partial(_landed, wanted, good, seed), range(count)):
+            found.append(one)
+            told = one.fault or "as undisturbed"
+            tell(f"killed {len(found)} of {count} at {', '.join(one.moments)}: {told}")
     return found
+
+
+def _landed(wanted: Undisturbed, good: Sample, seed: int, number: int) -> Killed:
+    """One killed run in a folder and with a store of its own; one that ended before its kill came is done again."""
+    random = Random(f"{seed} kill {number}")
+    home = good.home.parent / f"killed-{number}"
+    for _ in range(ATTEMPTS):
+        one = killed(wanted, good, home, random)
+        shutil.rmtree(home)
+        if one.landed or one.fault:
+            break
+    return one
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 
 from bench.faults.cell import Answer, Trial
+from bench.faults.nested import Path as Place
+from bench.faults.nested import dotted, paths, value_at
 
 FILE = "mutated.yaml"
 OPTION = "--set"
@@ -116,44 +118,30 @@ def _unplaced_line(line: str, trial: Trial) -> str:
 # Mutations of values
 
 
-def _paths(values: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of every value below `values`."""
-    entries = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
-    for key, value in entries:
-        yield (*at, key)
-        yield from _paths(value, (*at, key))
-
-
-def _at(values: Any, path: tuple[str | int, ...]) -> Any:
-    for key in path:
-        values = values[key]
-    return values
-
-
 def _dumped(values: Any) -> bytes:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
 
 
-def _picked(random: Random, values: Values, fits: Callable[[Any], bool]) -> tuple[str | int, ...] | None:
-    paths = [path for path in _paths(values) if fits(_at(values, path))]
-    return random.choice(paths) if paths else None
+def _picked(random: Random, values: Values, fits: Callable[[Any], bool]) -> Place | None:
+    fitting = [path for path in paths(values) if fits(value_at(values, path))]
+    return random.choice(fitting) if fitting else None
 
 
 def _key_deleted(random: Random, text: str) -> tuple[bytes, str, bool]:
     values = yaml.safe_load(text)
-    path = random.choice([path for path in _paths(values) if isinstance(path[-1], str)])
-    del _at(values, path[:-1])[path[-1]]
+    path = random.choice([path for path in paths(values) if isinstance(path[-1], str)])
+    del value_at(values, path[:-1])[path[-1]]
     needed = path in _NEEDED
     return _dumped(values), f"without {_dotted(path)}", needed
 
 
 def _key_renamed(random: Random, text: str) -> tuple[bytes, str, bool]:
     values = yaml.safe_load(text)
-    path = random.choice([path for path in _paths(values) if isinstance(path[-1], str)])
+    path = random.choice([path for path in paths(values) if isinstance(path[-1], str)])
     old = str(path[-1])
     spot = random.randrange(len(old))
     new = random.choice([old[:spot] + old[spot + 1 :], old + old[spot], old[::-1] + "_", old.upper() + "x", f" {old}_"])
-    owner = _at(values, path[:-1])
+    owner = value_at(values, path[:-1])
     items = [(new if key == old else key, value) for key, value in owner.items()]
     owner.clear()
     owner.update(items)
@@ -170,10 +158,12 @@ def _key_doubled(random: Random, text: str) -> tuple[bytes, str, bool]:
 
 def _wrong_type(random: Random, text: str) -> tuple[bytes, str, bool]:
     values = yaml.safe_load(text)
-    path = random.choice(list(_paths(values)))
-    old = _at(values, path)
-    junk = random.choice([{"junk": {"a": 1}}, [[[]]], -17.25, "\U0001f600 junk", {}, [], True, None, {1: 2}, [None]])
-    _at(values, path[:-1])[path[-1]] = junk
+    path = random.choice(list(paths(values)))
+    old = value_at(values, path)
+    junk: Any = random.choice(
+        [{"junk": {"a": 1}}, [[[]]], -17.25, "\U0001f600 junk", {}, [], True, None, {1: 2}, [None]]
+    )
+    value_at(values, path[:-1])[path[-1]] = junk
     hopeless = isinstance(old, dict | list) and isinstance(junk, float | str)
     hopeless |= not isinstance(old, dict | list) and junk in ({"junk": {"a": 1}}, [[[]]], {1: 2})
     return _dumped(values), f"{_dotted(path)} is {junk!r}", hopeless
@@ -185,7 +175,7 @@ def _junk_added(random: Random, text: str) -> tuple[bytes, str, bool] | None:
     junk: Any = {"deeper": [1, {"and": None}]}
     for _ in range(random.randrange(40)):
         junk = random.choice([{"more": junk}, [junk]])
-    _at(values, path)[f"junk{random.randrange(1000)}"] = junk
+    value_at(values, path)[f"junk{random.randrange(1000)}"] = junk
     return _dumped(values), f"junk in {_dotted(path)}", True
 
 
@@ -195,7 +185,7 @@ def _out_of_range(random: Random, text: str) -> tuple[bytes, str, bool] | None:
     if path is None:
         return None
     number = random.choice([-1, -(10**9), float("nan"), float("inf"), -float("inf"), -1e-9, -1e308, -(10**40)])
-    _at(values, path[:-1])[path[-1]] = number
+    value_at(values, path[:-1])[path[-1]] = number
     return _dumped(values), f"{_dotted(path)} is {number!r}", True
 
 
@@ -205,21 +195,20 @@ def _absurd_number(random: Random, text: str) -> tuple[bytes, str, bool] | None:
     if path is None:
         return None
     number = random.choice([0, 0.5, 1e308, 10**30, 2**63, 1.0000001, 10**9])
-    _at(values, path[:-1])[path[-1]] = number
+    value_at(values, path[:-1])[path[-1]] = number
     return _dumped(values), f"{_dotted(path)} is {number!r}", False
 
 
 def _unknown_name(random: Random, text: str) -> tuple[bytes, str, bool] | None:
     values = yaml.safe_load(text)
-    paths = [path for path in _paths(values) if _names_something(path, _at(values, path))]
-    path = random.choice(paths)
-    old = str(_at(values, path))
+    path = random.choice([path for path in paths(values) if _names_something(path, value_at(values, path))])
+    old = str(value_at(values, path))
     new = random.choice([old + "x", old[1:] + "_", "__import__('os')", "../" + old, "", old.title() + "!", "\x1b[31m"])
-    _at(values, path[:-1])[path[-1]] = new
+    value_at(values, path[:-1])[path[-1]] = new
     return _dumped(values), f"{_dotted(path)} is {new!r}", True
 
 
-def _names_something(path: tuple[str | int, ...], value: Any) -> bool:
+def _names_something(path: Place, value: Any) -> bool:
     named = ("task", "use", "metric", "baseline", "runtime", "table", "from", "attention", "method", "kind")
     inside = ("baselines", "metrics", "axes", "report")
     listed = len(path) > 1 and path[-2] in inside and isinstance(path[-1], int)
@@ -304,8 +293,8 @@ _NEEDED = (
 )
 
 
-def _dotted(path: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, path)) or "the recipe"
+def _dotted(path: Place) -> str:
+    return dotted(path) or "the recipe"
 
 
 # Mutations of the text
@@ -420,7 +409,7 @@ KINDS: Mapping[str, Mutation] = {
     "bytes changed": _damaged(_flipped, hopeless=False),
 }
 
-_TAGS = (
+_TAGS: tuple[str, ...] = (
     '!!python/object/apply:os.system ["true"]',
     "!!python/object:builtins.dict {}",
     "!!python/name:os.system",
@@ -431,7 +420,7 @@ _TAGS = (
     "!!int one",
     "!!float [1]",
 )
-_CONTROLS = ("\x00", "\x01", "\x07", "\x1b[2J", "\x7f", "\ufffe")
+_CONTROLS: tuple[str, ...] = ("\x00", "\x01", "\x07", "\x1b[2J", "\x7f", "\ufffe")
 _OPTIONS = (
     ("", "nonsense#"),
     ("", "=#"),

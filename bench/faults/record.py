@@ -31,8 +31,10 @@ class Found:
         times = [each for row in rows for each in row.seconds]
         conditions = {"kinds": len(rows), "still_valid": sum(row.valid for row in rows)}
         bad = next((f"{row.kind}: {row.objections[0]}" for row in rows if row.objections), "none")
-        within = f", each within {seconds:g} s" if seconds else ""
-        self._gate(f"malformed_{name}", tried, refused, refused == tried, f"{what}{within}; first objection: {bad}")
+        within = f"; each within {seconds:g} s" if seconds else ""
+        found = f"; median {statistics.median(times):.3f} s, largest {max(times):.3f} s" if times else ""
+        detail = f"{what}{within}{found}; first objection: {bad}"
+        self._gate(f"malformed_{name}", tried, refused, refused == tried, detail)
         self._measure(f"malformed_{name}_refused", refused, "count", tried, True, conditions)
         self._times(f"refusal_of_{name}", times)
         self.tables[f"malformed {name}"] = [row.as_table_row() for row in rows]
@@ -43,22 +45,33 @@ class Found:
         landed = sum(one.landed for one in killed)
         first = next((f"{', '.join(one.moments)}: {one.fault}" for one in killed if one.fault), "none")
         files = f"{len(wanted.digests)} weight and ONNX files each"
+        in_training, in_write = sum(one.in_training for one in killed), sum(one.in_write for one in killed)
         detail = (
-            f"killed with signal 9, resumed to the end; {landed} kills met a running process; {files}; faults: {first}"
+            f"killed with signal 9, resumed to the end; {landed} kills met a running process, {in_training} of them a "
+            f"training with a checkpoint, {in_write} of them one that wrote a file; {files}; faults: {first}"
         )
         self._gate("killed_and_resumed", len(killed), same, same == len(killed), detail)
-        conditions = {"kills": landed, "undisturbed_seconds": round(wanted.seconds, 2), "changes": wanted.writes}
+        conditions: dict[str, float] = {"kills": landed, "in_training": in_training, "in_write": in_write}
+        conditions |= {"undisturbed_seconds": round(wanted.seconds, 2), "changes": wanted.writes}
         self._measure("killed_runs_byte_identical", same, "count", len(killed), True, conditions)
         self.tables["killed runs"] = [
             {
                 "number": number,
                 "moments": ", ".join(one.moments),
                 "kills": one.landed,
+                "in_training": one.in_training,
+                "in_write": one.in_write,
                 "finishing_seconds": round(one.seconds, 2),
                 "fault": one.fault,
             }
             for number, one in enumerate(killed, start=1)
         ]
+
+    def leaks(self, folders: Sequence[str], found: Sequence[str]) -> None:
+        """What is given away tells nothing of the machine or of its user."""
+        detail = f"looked through: {', '.join(folders)}; found: {'; '.join(found[:5]) or 'nothing'}"
+        self._gate("leaks", 0, len(found), not found, detail)
+        self._measure("leaks", len(found), "count", len(folders), False, {})
 
     def sharing(self, shared: Shared, at_once: int) -> None:
         """Recipes with one teacher and one store: one of them trains it."""

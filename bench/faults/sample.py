@@ -1,4 +1,4 @@
-"""What the bench works on: a tiny model made from its config, a table that it can learn from, and a recipe for both."""
+"""What the bench works on: tiny models made from configs, a table that one can learn from, and a recipe for both."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bench.faults.stock import write_stock
+
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout, which subprocesses import from."""
 
@@ -22,7 +24,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True)
 class Sample:
-    """A folder with a source model, a table and a recipe; `run` is where a finished run of it goes."""
+    """A folder with a source model, a table, a recipe, and stock models; `run` is where a finished run of it goes."""
 
     home: Path
 
@@ -44,6 +46,7 @@ def make_sample(home: Path, seed: int) -> Sample:
     sample = Sample(home)
     home.mkdir(parents=True, exist_ok=True)
     _write_model(home / "source", seed)
+    write_stock(home, home / "source", seed)
     rows = "".join(f"{text}\t{label}\n" for text, label in sample_rows(seed))
     (home / "texts.tsv").write_text("text\tlabel\n" + rows, encoding="utf-8")
     sample.recipe.write_text(yaml.safe_dump(sample_recipe(), sort_keys=False), encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Malformed tables: TSV, CSV, JSON lines and Parquet, met by `compress plan`, which reads them to count the splits."""
+"""Malformed tables: TSV, CSV, JSON lines and Parquet, met by `compress plan`, which reads them to count the splits;
+and CoNLL, met by `compress measure`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from random import Random
 
 import yaml
 
+from bench.faults import stock
 from bench.faults.cell import Trial
 
 Rows = list[list[str]]
@@ -27,7 +29,7 @@ def makers(good: Mapping[str, bytes]) -> list[Callable[[Random], Trial]]:
         damages |= _CSV if suffix == "csv" else {}
         for kind, damage in damages.items():
             found.append(_maker(good, suffix, write, rows, kind, damage))
-    return found
+    return found + [_of_words(good[_WORDS], kind, damage) for kind, damage in _CONLL.items()]
 
 
 def _maker(
@@ -194,4 +196,45 @@ _PARQUET: Mapping[str, Callable[[Random, Rows, Write], Made]] = {
         random.choice([b"PAR1", b"PAR1" * 3, b"text\tlabel\nw1\tpositive\n"]),
         True,
     ),
+}
+
+
+# Words and tags
+
+_WORDS = f"{stock.HOME}/tags.conll"
+
+
+def _of_words(content: bytes, kind: str, damage: Callable[[Random, bytes], Made]) -> Callable[[Random], Trial]:
+    def make(random: Random) -> Trial:
+        changed, hopeless = damage(random, content)
+        return Trial(f"conll: {kind}", "by its seed", stock.TAGGER, {_WORDS: changed}, hopeless=hopeless)
+
+    return make
+
+
+def _with_line(*choices: bytes) -> Callable[[Random, bytes], Made]:
+    def damage(random: Random, content: bytes) -> Made:
+        lines = content.split(b"\n")
+        lines.insert(random.randrange(1, len(lines) - 1), random.choice(choices))
+        return b"\n".join(lines), True
+
+    return damage
+
+
+def _words_changed(random: Random, content: bytes) -> Made:
+    changed = bytearray(content)
+    for _ in range(random.randint(1, 30)):
+        changed[random.randrange(len(changed))] ^= random.randrange(1, 256)
+    return bytes(changed), False
+
+
+_CONLL: Mapping[str, Callable[[Random, bytes], Made]] = {
+    "empty": lambda random, _content: (random.choice([b"", b"\n" * 9, b"\xef\xbb\xbf", b" \t \n"]), True),
+    "binary": lambda random, _content: (b"\xff\x00" + random.randbytes(random.choice([9, 5_000])), True),
+    "bytes changed": _words_changed,
+    "cut": lambda random, content: (content[: random.randrange(1, len(content) - 1)], False),
+    "a line of another width": _with_line(b"w1", b"w1\tO\tO", b"w1 O", b"\t\t\t\t"),
+    "a tag that is none": _with_line(b"w1\tB-OTHER", b"w1\t", b"w1\t17", b"w1\t\x1b[2J", b"w1\tb-x"),
+    "not utf-8": _with_line(b"caf\xe9\tO", b"\xff\xfe\tO", b"\x80\tO"),
+    "one column": lambda _random, content: (b"\n".join(line.split(b"\t")[0] for line in content.split(b"\n")), True),
 }

@@ -175,7 +175,7 @@ _FILES: Mapping[str, Callable[[Random, bytes], Files]] = {
     "a pickle under their name": lambda random, _content: {FILE: random.choice([_PICKLE, _zipped_pickle()])},
     "an index that leads elsewhere": _index,
 }
-_PICKLES = (
+_PICKLES: tuple[str, ...] = (
     "pytorch_model.bin",
     "model.pt",
     "weights.pth",

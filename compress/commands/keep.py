@@ -11,26 +11,35 @@ from compress.provenance import code_digest
 from compress.recipe import Recipe, to_yaml
 from compress.release import write_model
 from compress.runner import Executed
-from compress.sources import Lock, moved
+from compress.sources import Lock, is_outside, moved
 from evaluation.measurement import Gate, Run
 from reports.card import model_card
 
 
-def write_recipe(recipe: Recipe, file: Path, folder: Path) -> None:
+def write_recipe(recipe: Recipe, executed: Executed, file: Path, folder: Path) -> None:
     """The resolved recipe and its lock file, so that the run can be done again from the run folder.
+
+    Sources that lie outside the project are named in a comment on top, with the digest of what was read of them.
 
     Args:
         file: the recipe's own file, which the paths of sources are relative to.
         folder: where `recipe.yaml` goes.
     """
     values = recipe.resolved()
-    owners = [values["model"], *values["data"]["tables"].values()]
-    for owner in owners:
+    tables, cards = values["data"]["tables"], executed.splits.card["tables"]
+    owners = [("model", values["model"], executed.source.digest)]
+    owners += [(f"data.tables.{name}", table, cards[name]["digest"]) for name, table in tables.items()]
+    outside = []
+    for name, owner, digest in owners:
         source = owner["source"]
-        here = [moved(one, file.parent, folder) for one in ([source] if isinstance(source, str) else source)]
+        tried = [source] if isinstance(source, str) else source
+        here = [moved(one, file.parent, folder) for one in tried]
         owner["source"] = here[0] if isinstance(source, str) else here
+        there = [new for one, new in zip(tried, here, strict=True) if is_outside(one, file.parent, folder)]
+        outside += [f"#   {name}: {new}, {digest}\n" for new in there]
+    head = "# Lay outside the project; to run this again, put each beside this file:\n" if outside else ""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(to_yaml(values), encoding="utf-8")
+    (folder / "recipe.yaml").write_text("".join([head, *outside, to_yaml(values)]), encoding="utf-8")
     if Lock.beside(file).exists():
         shutil.copyfile(Lock.beside(file), Lock.beside(folder / "recipe.yaml"))
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import recipes
 from compress.anatomy import Anatomy
 from compress.data import load_data
-from compress.family import family_of
 from compress.folder import check_label_order, read_config
 from compress.lineage import digest_of
 from compress.memory import Phase, Texts, peak
 from compress.outline import Ask, Outline
-from compress.preflight import check, check_labels, check_runtime, needs, shortage, texts_of
+from compress.preflight import check, check_labels, check_runtime, longest_input, needs, shortage, texts_of
 from compress.recipe import Recipe, read_recipe, stage_name
 from compress.sources import Lock, Sources
 from compress.store.store import cache_root
-from compress.task import Task, task_of
+from compress.task import task_of
 from compress.training.loop import Training
 
 Planned = dict[str, Any]
@@ -109,7 +106,7 @@ def _looked_into(recipe: Recipe, sources: Sources, ask: Ask) -> Planned:
     task = task_of(recipe.model.task)
     folder = sources.fetch(recipe.model.source).path
     config = read_config(folder)
-    longest = min(_limits(folder, task, family_of(config.get("model_type", "missing")).longest(config)))
+    longest = longest_input(folder, config, task)
     splits = load_data(recipe.data, sources, target=task.target, modality=task.modality)
     check_labels(recipe, splits)
     if not recipe.prepare:
@@ -135,17 +132,6 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _limits(folder: Path, task: Task, positions: int | None) -> Iterator[int]:
-    """What bounds the length of a text, as far as files tell: positions, task, tokenizer."""
-    yield from (limit for limit in (positions, task.longest) if limit is not None)
-    file = folder / "tokenizer_config.json"
-    if task.modality == "text" and file.exists():
-        try:
-            yield int(json.loads(file.read_text(encoding="utf-8")).get("model_max_length", 10**9))
-        except (ValueError, TypeError, AttributeError):  # reading the tokenizer itself will say what is wrong with it
-            return
 
 
 def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:

@@ -64,7 +64,7 @@ def run(
         finished = None if fresh else _finished(folder, _key(recipe, executed, chosen))
         if finished is None:
             (folder / FILE_NAME).unlink(missing_ok=True)  # it would speak of what is about to be replaced
-            write_recipe(recipe, file, folder)
+            write_recipe(recipe, executed, file, folder)
             finished = _measured(recipe, executed, chosen, folder, tell, started)
         page = None
         if recipe.report:

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import recipes
 from compress.commands.device import resolved_device
 from compress.commands.keep import measuring_code, told, write_recipe, write_result
 from compress.commands.record import assembled, stage_gates
 from compress.commands.subjects import REFERENCE, baseline_subjects, step_subjects
+from compress.commands.variants import VARIANTS, Made, alone, row, whole
 from compress.errors import CompressError, DataError, GateError
 from compress.lineage import digest_of
 from compress.progress import Tell, shown
@@ -28,17 +29,14 @@ from compress.store.store import Store, cache_root
 from compress.sweep import Variant, read_variants
 from compress.sweep_local import Ending, execute, make_all
 from evaluation.gates import judge
-from evaluation.measurement import FILE_NAME, Comparison, Gate, Measurement, Run, Target, read_run, write_run
+from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 from evaluation.predictions import write_predictions
 from evaluation.suite import Conditions, Sitting, Subject, measure
 from reports.page import write_report
 
 ENGINES = ("local",)
-VARIANTS = "variants"
 SCRATCH = ".scratch"
 """Where the baselines' graphs are kept while they are measured; the next sweep in the folder clears what is left."""
-
-AnyRecord = TypeVar("AnyRecord", Measurement, Comparison)
 
 
 @dataclass(frozen=True)
@@ -60,15 +58,6 @@ class Swept:
     folder: Path
     page: Path | None
     faults: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A variant whose stages are all done."""
-
-    variant: Variant
-    executed: Executed
-    ending: Ending
 
 
 def sweep(request: Request, output: Path | None) -> Swept:
@@ -133,7 +122,7 @@ def _listed(faults: Mapping[str, str]) -> Iterator[str]:
 
 def _found(
     variants: Sequence[Variant], endings: Mapping[str, Ending], file: Path, store: Store, device: str
-) -> Iterator[_Made]:
+) -> Iterator[Made]:
     """The variants that were made, out of the store; of their models, the reference that they share is held alone."""
     reference = None
     for variant in variants:
@@ -142,7 +131,7 @@ def _found(
         executed = execute(variant.recipe, file, store, device, lambda *_told: None)
         reference = reference or executed.reference
         assert reference.digest == executed.reference.digest, "variants differ in what is done to the reference alone"
-        yield _Made(variant, _unread(replace(executed, reference=reference)), endings[variant.name])
+        yield Made(variant, _unread(replace(executed, reference=reference)), endings[variant.name])
 
 
 def _unread(executed: Executed) -> Executed:
@@ -152,7 +141,7 @@ def _unread(executed: Executed) -> Executed:
     )
 
 
-def _key(made: Sequence[_Made], faults: Mapping[str, str], request: Request, device: str) -> str:
+def _key(made: Sequence[Made], faults: Mapping[str, str], request: Request, device: str) -> str:
     """Everything that the figures depend on."""
     first = made[0]
     return digest_of(
@@ -194,7 +183,7 @@ class _Writer:
     key: str
     started: float
 
-    def write(self, variants: Sequence[Variant], made: Sequence[_Made], faults: Mapping[str, str], tell: Tell) -> Run:
+    def write(self, variants: Sequence[Variant], made: Sequence[Made], faults: Mapping[str, str], tell: Tell) -> Run:
         sitting = self._measured(made, tell)
         write_predictions(sitting.predictions, made[0].executed.splits.test, self.folder / "predictions")
         shutil.rmtree(self.folder / VARIANTS, ignore_errors=True)
@@ -206,13 +195,13 @@ class _Writer:
         reasons = {name: _without_places(reason, self.file) for name, reason in reasons.items()}
         if not runs:
             raise CompressError("\n".join(["no variant could be measured", *_listed(reasons)]))
-        rows = [_row(variant, made, runs.get(variant.name), reasons) for variant in variants]
-        run = _whole(made, sitting, runs, rows, self._about())
-        write_recipe(made[0].variant.recipe, self.file, self.folder)
+        rows = [row(variant, made, runs.get(variant.name), reasons) for variant in variants]
+        run = whole(made, sitting, runs, rows, self._about())
+        write_recipe(made[0].variant.recipe, made[0].executed, self.file, self.folder)
         write_run(run, self.folder)  # last: its presence says that all the rest is there
         return run
 
-    def _measured(self, made: Sequence[_Made], tell: Tell) -> Sitting:
+    def _measured(self, made: Sequence[Made], tell: Tell) -> Sitting:
         """The baselines and every variant's result, each compared with each before it."""
         recipe, executed = made[0].variant.recipe, made[0].executed
         conditions = Conditions(
@@ -231,18 +220,18 @@ class _Writer:
             shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
         return replace(sitting, skipped=(*skipped, *sitting.skipped))
 
-    def _write_variant(self, one: _Made, sitting: Sitting) -> Run:
+    def _write_variant(self, one: Made, sitting: Sitting) -> Run:
         """The variant as a run of its own beside the same baselines: gates, model, card."""
         folder, recipe = self.folder / VARIANTS / one.variant.name, one.variant.recipe
         seconds, executed = time.monotonic() - self.started, _unread(one.executed)
         run = assembled(
-            recipe, executed, _alone(sitting, one.variant.name), key=self.key, device=self.device, seconds=seconds
+            recipe, executed, alone(sitting, one.variant.name), key=self.key, device=self.device, seconds=seconds
         )
         gates = [*stage_gates(executed), *judge(recipe.gates, run, reference=REFERENCE)]
         machine = {**run.environment, "stages_reused": one.ending.reused}
         name = f"{run.name} {one.variant.name}"
         run = run.model_copy(update={"name": name, "gates": gates, "environment": machine})
-        write_recipe(recipe, self.file, folder)
+        write_recipe(recipe, executed, self.file, folder)
         write_result(run, executed, folder / "model")
         write_run(run, folder)
         return run
@@ -251,7 +240,7 @@ class _Writer:
         return {"engine": self.request.engine, "jobs": self.request.jobs, "over": list(self.request.over)}
 
 
-def _subject(one: _Made) -> Subject:
+def _subject(one: Made) -> Subject:
     """The variant's last outcome, under the variant's name."""
     last = step_subjects(one.variant.recipe, _unread(one.executed))[-1]
     title = ", ".join(f"{path}={value}" for path, value in one.variant.changes)
@@ -265,106 +254,3 @@ def _without_places(reason: str, file: Path) -> str:
     for place, name in sorted(known.items(), key=lambda each: -len(str(each[0]))):  # the longest first
         reason = reason.replace(str(place), name)
     return reason.replace(str(Path.home()), "~")
-
-
-def _alone(sitting: Sitting, name: str) -> Sitting:
-    """One variant's part of the sitting: beside the baselines alone, and as `result`."""
-    kept = {target.name for target in sitting.targets if target.kind != "variant"} | {name}
-    targets = [_as_result(target) if target.name == name else target for target in sitting.targets]
-    comparisons = [row for row in sitting.comparisons if row.baseline in kept]
-    return replace(
-        sitting,
-        targets=tuple(target for target in targets if target.kind != "variant"),
-        measurements=tuple(_renamed(row, name) for row in sitting.measurements if row.target in kept),
-        comparisons=tuple(_renamed(row, name) for row in comparisons if row.target in kept and row.baseline != name),
-    )
-
-
-def _as_result(target: Target) -> Target:
-    return target.model_copy(update={"name": "result", "kind": "result"})
-
-
-def _renamed(row: AnyRecord, name: str) -> AnyRecord:
-    return row.model_copy(update={"target": "result"}) if row.target == name else row
-
-
-def _whole(
-    made: Sequence[_Made], sitting: Sitting, runs: Mapping[str, Run], rows: list[dict[str, Any]], about: dict[str, Any]
-) -> Run:
-    """The sweep as one run: what its variants share once, and what is theirs under their names."""
-    first, *_ = runs.values()
-    prepared = len(made[0].executed.prepared)
-    lineage = [*first.lineage[:prepared]]
-    lineage += [{**step, "variant": name} for name, run in runs.items() for step in run.lineage[prepared:]]
-    series, recorded = _recorded(made)
-    shared = {name: first.tables[name] for name in ("data", "source")}
-    return first.model_copy(
-        update={
-            "name": made[0].variant.recipe.name,
-            "environment": {**first.environment, **_reuse(rows)},
-            "lineage": lineage,
-            "targets": list(sitting.targets),
-            "skipped": list(sitting.skipped),
-            "measurements": list(sitting.measurements),
-            "comparisons": list(sitting.comparisons),
-            "gates": [_gate_of(name, gate) for name, run in runs.items() for gate in run.gates],
-            "series": series,
-            "tables": {VARIANTS: rows, "sweep": about, **recorded, "anatomy": _anatomies(runs), **shared},
-        }
-    )
-
-
-def _recorded(made: Sequence[_Made]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Curves and tables of every stage; those of an outcome that variants share stand there once."""
-    series: dict[str, Any] = {}
-    tables: dict[str, Any] = {}
-    seen: set[Path] = set()
-    for one in made:
-        for outcome in one.executed.outcomes:
-            if outcome.folder in seen:
-                continue
-            seen.add(outcome.folder)
-            of = "" if outcome in one.executed.prepared else f" ({one.variant.name})"
-            for name, value in outcome.curves.items():
-                (series if "x" in value else tables)[f"{outcome.name}.{name}{of}"] = value
-    return series, tables
-
-
-def _anatomies(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """The reference's units, and those of each variant's result."""
-    rows: list[dict[str, Any]] = []
-    for name, run in runs.items():
-        own = run.tables["anatomy"]
-        if not rows:
-            rows += [row for row in own if row["target"] == "reference"]
-        rows += [{**row, "target": name} for row in own if row["target"] == own[-1]["target"]]
-    return rows
-
-
-def _gate_of(variant: str, gate: Gate) -> Gate:
-    """A variant's gate among those of the others; a stage's own gates say whose they are."""
-    detail = gate.detail if gate.target == "result" else f"{gate.target}: {gate.detail}"
-    return gate.model_copy(update={"target": variant, "detail": detail})
-
-
-def _reuse(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"stages_reused": sum(row["stages_reused"] for row in rows)}
-
-
-def _row(variant: Variant, made: Sequence[_Made], run: Run | None, reasons: Mapping[str, str]) -> dict[str, Any]:
-    """What the table of variants says of one: changes, how it ended, reuse, key figures."""
-    ending = next((one.ending for one in made if one.variant.name == variant.name), Ending(variant.name))
-    broken = [gate.name for gate in run.gates if not gate.passed] if run else []
-    row: dict[str, Any] = {
-        "variant": variant.name,
-        "changes": dict(variant.changes),
-        "status": "failed" if run is None else "gate failed" if broken else "done",
-        "reason": ", ".join(broken) if run else reasons.get(variant.name, ""),
-        "stages": ending.stages,
-        "stages_reused": ending.reused,
-    }
-    for m in run.measurements if run else ():
-        if m.target == "result" and m.name not in ("flops", "latency_p95_ms"):
-            shape = f" {m.conditions['batch']}x{m.conditions['tokens']}" if "batch" in m.conditions else ""
-            row[f"{m.name}{shape}"] = m.value
-    return row

@@ -25,7 +25,8 @@ class Taylor(Settings):
     """The mean over examples of |dL/dm|, where m is a mask variable on the unit's output, at m = 1.
 
     Michel et al. 2019, "Are Sixteen Heads Really Better than One?", section 4.1, there for heads; the same variable
-    serves FFN channels. Labels are those of the calibration examples.
+    serves FFN channels. Labels are those of the calibration examples. Where a task makes several rows of an example,
+    the absolute value is taken of each row's gradient, and an example counts with their sum.
 
     Recipe:
         - prune: {target: {encoder_parameters: 0.7}, criterion: {use: taylor, batch: 16}}
@@ -46,7 +47,9 @@ class Taylor(Settings):
         try:
             for batch in feed(context.calibration, bundle, context.device, size=self.batch):
                 scores = bundle.task.scores(model(**batch.inputs), batch.inputs)
-                # Summed, not averaged: an example's gradient must not depend on its batch.
+                # Summed, not averaged: an example's gradient must not shrink with the size of its batch. A loss that
+                # ranks a batch's examples against each other, as that of sentence-embedding, still depends on which
+                # others stand beside it.
                 loss = bundle.task.losses(scores, batch.truth).sum()
                 caught = [inputs[group.name] for group in groups]
                 gradients = iter(torch.autograd.grad(loss, [value for values in caught for value in values]))

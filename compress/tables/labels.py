@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.batching import IGNORED
 from compress.errors import DataError
 from compress.tables.class_names import Names, Vocabulary, in_order, places
 from compress.tables.columns import Columns, shown
 
 if TYPE_CHECKING:
     from compress.task import Target
-
-NO_TAG = -100
-"""Fills up the tags of an example that has fewer words than another."""
 
 NO_ANSWER = -1
 """Fills up the spans of an example that has fewer answers than another; all that an unanswered one has."""
@@ -114,7 +112,7 @@ def number_labels(read: Columns, settled: Names | None) -> tuple[np.ndarray, Nam
 
 
 def tag_labels(read: Columns, own: Names | None, settled: Names | None) -> tuple[np.ndarray, Names]:
-    """A tag a word: int64 (examples, words), `NO_TAG` beyond an example's last word; and the tag names.
+    """A tag a word: int64 (examples, words), `IGNORED` beyond an example's last word; and the tag names.
 
     The texts are to be words with single spaces between them.
 
@@ -123,10 +121,10 @@ def tag_labels(read: Columns, own: Names | None, settled: Names | None) -> tuple
     """
     rows = [_tags(read, row, value) for row, value in enumerate(read.values["label"])]
     vocabulary = Vocabulary.of((value for values in rows for value in values), own, settled)
-    labels = np.full((len(rows), max(map(len, rows))), NO_TAG, dtype=np.int64)
+    labels = np.full((len(rows), max(map(len, rows))), IGNORED, dtype=np.int64)
     for row, values in enumerate(rows):
         labels[row, : len(values)] = [vocabulary.index(read, row, value) for value in values]
-    words = labels != NO_TAG
+    words = labels != IGNORED
     labels[words], names = in_order(read, labels[words], vocabulary.names, settled)
     return labels, names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class FillMask(Task):
     name: ClassVar[str] = "fill-mask"
     target: ClassVar[Target | None] = None
     head: ClassVar[str] = "ForMaskedLM"
+    head_reads: ClassVar[Literal["text", "tokens"]] = "tokens"
+    scores_words: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("perplexity",)
     draws: ClassVar[bool] = True
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from compress.batching import Encoded
 from compress.errors import DataError
+from compress.processors import pixels_of
 from compress.task import Modality
 from compress.tasks.one_class import OneClass
 
@@ -66,8 +67,7 @@ class _Pixels(Sequence[np.ndarray]):
         picture = self.pictures[place]
         try:
             with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
-                pixels = self.processor(images=opened.convert("RGB"), return_tensors="np")["pixel_values"][0]
+                return pixels_of(opened, self.processor)
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as fault:
             shown = f"picture {place}" if isinstance(picture, bytes) else picture
             raise DataError(f"{shown}: not a picture that can be read ({fault})") from None
-        return np.asarray(pixels, dtype=np.float32)

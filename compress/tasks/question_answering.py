@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LONGEST_ANSWER = 30
 """Tokens of the longest answer that is looked for, as in the SQuAD baselines."""
+START, END = 1, 2
+"""Marks of the tokens that an answer begins and ends with."""
 CANDIDATES = 20
 """Starts, and ends, of highest score that are tried against each other."""
 
@@ -33,6 +35,7 @@ class QuestionAnswering(Task):
     name: ClassVar[str] = "question-answering"
     target: ClassVar[Target | None] = "span"
     head: ClassVar[str] = "ForQuestionAnswering"
+    head_reads: ClassVar[Literal["text", "tokens"]] = "tokens"
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     decided_on: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
     metrics: ClassVar[tuple[str, ...]] = ("span_f1", "exact_match")
@@ -45,7 +48,7 @@ class QuestionAnswering(Task):
             raise DataError(
                 f"{split.name}: question-answering needs a question and a context: roles text and text_pair"
             )
-        question = max_tokens // 2  # a longer one would leave its context no room
+        question, stride = _shares(max_tokens)
         texts = _shortened(split.texts, processor, question)
         found = encode_texts(
             texts,
@@ -54,7 +57,7 @@ class QuestionAnswering(Task):
             max_tokens=max_tokens,
             wanted=("word_ids", "offset_mapping", "overflow_to_sample_mapping", "sequence_ids"),
             truncation="only_second",
-            stride=max(1, (max_tokens - question) // 4),
+            stride=stride,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
@@ -63,13 +66,26 @@ class QuestionAnswering(Task):
         labels = None
         if split.labels is not None:
             answers = split.labels[example, 0]
-            labels = [_token_span(window, answer) for window, answer in zip(offsets, answers, strict=True)]
+            labels = [_marked(window, answer) for window, answer in zip(offsets, answers, strict=True)]
         return as_rows(found, processor, labels=labels, example=example, notes={"offsets": offsets})
 
-    def losses(self, scores: Float[Tensor, "row tokens 2"], labels: Int[Tensor, "row 2"]) -> Float[Tensor, "row"]:
+    def rows(
+        self, texts: Sequence[Int[np.ndarray, "example"]], special: tuple[int, int], max_tokens: int
+    ) -> tuple[Int[np.ndarray, "example"], Int[np.ndarray, "example"]]:
+        questions, contexts = texts
+        share, stride = _shares(max_tokens)
+        taken = np.minimum(questions, max(share - special[1], 1)) + special[1]
+        room = max_tokens - taken
+        windows = 1 + np.maximum(-(-(contexts - room) // np.maximum(room - stride, 1)), 0)
+        return windows, np.minimum(taken + contexts, max_tokens)
+
+    def losses(self, scores: Float[Tensor, "row tokens 2"], labels: Int[Tensor, "row tokens"]) -> Float[Tensor, "row"]:
+        import torch
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(scores, labels, reduction="none").mean(dim=-1)
+        marked = labels.clamp(min=0)
+        places = torch.stack([(marked & mark).argmax(dim=1) for mark in (START, END)], dim=1)
+        return cross_entropy(scores, places, reduction="none").mean(dim=-1)
 
     def distillation(
         self,
@@ -112,6 +128,12 @@ class QuestionAnswering(Task):
         return predictions[:, :2].astype(np.int64)
 
 
+def _shares(max_tokens: int) -> tuple[int, int]:
+    """Of a row: the tokens that a question may take, special ones included, and those that two windows share."""
+    question = max_tokens // 2  # a longer one would leave its context no room
+    return question, max(1, (max_tokens - question) // 4)
+
+
 def _shortened(questions: tuple[str, ...], tokenizer: Any, longest: int) -> list[str]:
     """Questions cut to so many tokens that the context keeps its half."""
     cut = []
@@ -131,12 +153,16 @@ def _in_context(offsets: list[tuple[int, int]], sequences: list[int | None]) -> 
     return places
 
 
-def _token_span(offsets: Int[np.ndarray, "tokens 2"], answer: Int[np.ndarray, "2"]) -> Int[np.ndarray, "2"]:
-    """First and last token of an answer; the first token of the row, twice, where this window does not hold it all."""
+def _marked(offsets: Int[np.ndarray, "tokens 2"], answer: Int[np.ndarray, "2"]) -> Int[np.ndarray, "tokens"]:
+    """`START` and `END` on the first and last token of an answer; both on the first token of the row where this window
+    does not hold it all. A label a token, so that padding moves it along."""
     start, end = answer
     inside = np.flatnonzero((offsets[:, 0] >= 0) & (offsets[:, 1] > start) & (offsets[:, 0] < end))
     whole = len(inside) and start >= 0 and offsets[inside[0], 0] <= start and offsets[inside[-1], 1] >= end
-    return np.array([inside[0], inside[-1]] if whole else [0, 0], dtype=np.int64)
+    marks = np.zeros(len(offsets), dtype=np.int64)
+    marks[inside[0] if whole else 0] |= START
+    marks[inside[-1] if whole else 0] |= END
+    return marks
 
 
 def _best_span(window: Float[np.ndarray, "tokens 2"], offsets: Int[np.ndarray, "tokens 2"]) -> tuple[int, int, float]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from compress.batching import Batch, Encoded, as_rows, encode_texts
-from compress.errors import ModelError
+from compress.documents import json_list, json_object, within
+from compress.errors import DataError, ModelError
 from compress.task import Target, Task, read_stock
 
 if TYPE_CHECKING:
@@ -54,13 +55,15 @@ class SentenceEmbedding(Task):
     outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state", "sentence_embedding")
     decided_on: ClassVar[tuple[str, ...]] = ("sentence_embedding",)
     metrics: ClassVar[tuple[str, ...]] = ("spearman", "pearson")
-    discrete: ClassVar[bool] = False
 
     def settings(self, labels: Sequence[str]) -> Mapping[str, Any]:
         return {}
 
     def fitted(self, config: Mapping[str, Any]) -> SentenceEmbedding:
-        return SentenceEmbedding(**config[CONFIG_KEY]) if CONFIG_KEY in config else self
+        return _of_config(config[CONFIG_KEY]) if CONFIG_KEY in config else self
+
+    def described(self, folder: Path) -> SentenceEmbedding:
+        return _described(folder)
 
     @property
     def longest(self) -> int | None:
@@ -95,6 +98,8 @@ class SentenceEmbedding(Task):
         _write(folder / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False})
 
     def encode(self, split: Split, processor: Any, *, max_tokens: int, seed: int) -> Encoded:
+        if split.labels is not None and split.pairs is None:
+            raise DataError(f"{split.name}: a label says how alike two texts are; give the second the role text_pair")
         texts: Sequence[str] = split.texts
         count = len(split)
         if split.pairs is not None:
@@ -104,6 +109,12 @@ class SentenceEmbedding(Task):
         example = np.repeat(np.arange(count, dtype=np.int64), each)
         labels = None if split.labels is None else list(np.repeat(split.labels, each))
         return as_rows(found, processor, labels=labels, example=example)
+
+    def rows(
+        self, texts: Sequence[Int[np.ndarray, "example"]], special: tuple[int, int], max_tokens: int
+    ) -> tuple[Int[np.ndarray, "example"], Int[np.ndarray, "example"]]:
+        tokens = np.max(texts, axis=0) + special[0]
+        return np.full_like(tokens, len(texts)), np.minimum(tokens, max_tokens)
 
     def graph(self, model: PreTrainedModel) -> nn.Module:
         return _embedder(model, self)
@@ -197,48 +208,79 @@ def _embedder(model: PreTrainedModel, task: SentenceEmbedding) -> nn.Module:
     return Embedder().eval()
 
 
-def _described(folder: Path) -> SentenceEmbedding:
-    """How the folder's own modules make a vector.
+def _of_config(how: Any) -> SentenceEmbedding:
+    """What a config keeps of it, by us or by anybody else who uses that key.
 
     Raises:
-        ModelError: by a module, or a pooling, that is not known here.
+        ModelError: it is not what `SentenceEmbedding` can be made of.
     """
-    if not (folder / "modules.json").exists():
-        return SentenceEmbedding()
-    modules = _read(folder / "modules.json")
-    kinds = {str(module["type"]).rsplit(".", 1)[-1]: str(module.get("path", "")) for module in modules}
+    task = SentenceEmbedding(**how) if isinstance(how, dict) and set(how) <= set(vars(SentenceEmbedding())) else None
+    if (
+        task is None
+        or not (isinstance(task.pooling, str) and task.pooling in _FLAGS)
+        or type(task.normalize) is not bool
+        or not _is_length(task.max_tokens)
+    ):
+        raise ModelError(
+            f"config.json: {CONFIG_KEY} is {str(how)[:80]!r}, wanted an object with pooling ({', '.join(_FLAGS)}), "
+            "normalize (true or false) and max_tokens (a whole number from 1, or null)"
+        )
+    return task
+
+
+def _is_length(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+def _described(folder: Path) -> SentenceEmbedding:
+    """How the folder's own modules make a vector; where it lists none, how its config says.
+
+    Raises:
+        ModelError: by a module, or a pooling, that is not known here; or a file of it is not as it must be.
+    """
+    by_config = SentenceEmbedding().fitted(json_object(folder / "config.json"))
+    listing = folder / "modules.json"
+    if not listing.exists():
+        return by_config
+    kinds: dict[str, Any] = {}
+    for place, module in enumerate(json_list(listing)):
+        if not isinstance(module.get("type"), str):
+            raise ModelError(f"{listing}: entry {place} has no type, which names a class of sentence-transformers")
+        kinds[module["type"].rsplit(".", 1)[-1]] = module.get("path", "")
     if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
-        raise ModelError(f"{folder}: modules.json has a {unknown[0]}; known: Transformer, Pooling, Normalize")
-    pooling = "mean"
-    if "Pooling" in kinds:
-        pooling = _pooling(folder / kinds["Pooling"] / "config.json")
-    settings = folder / "sentence_bert_config.json"
-    longest = _read(settings).get("max_seq_length") if settings.exists() else None
-    return SentenceEmbedding(pooling, "Normalize" in kinds, longest)
+        raise ModelError(f"{listing}: has a {unknown[0]}; known: Transformer, Pooling, Normalize")
+    pooling = _pooling(listing, kinds["Pooling"]) if "Pooling" in kinds else "mean"
+    return SentenceEmbedding(pooling, "Normalize" in kinds, _longest(folder / "sentence_bert_config.json"))
 
 
-def _pooling(file: Path) -> str:
-    described = _read(file)
+def _longest(file: Path) -> int | None:
+    longest = json_object(file).get("max_seq_length") if file.exists() else None
+    if not _is_length(longest):
+        raise ModelError(f"{file}: max_seq_length is {str(longest)[:40]!r}, wanted a whole number from 1, or null")
+    return longest
+
+
+def _pooling(listing: Path, path: Any) -> str:
+    """How tokens are pooled in the module that a list of modules has at `path`."""
+    try:
+        # The folder alone may be no link: in the hub's cache every file is one, this one like config.json.
+        file = within(listing.parent, path if isinstance(path, str) else "") / "config.json"
+    except ValueError as fault:
+        raise ModelError(f"{listing}: the path of Pooling is {str(path)[:80]!r}, {fault}") from None
+    described = json_object(file)
     mode = described.get("pooling_mode")
-    chosen = [mode] if isinstance(mode, str) else list(mode or ())
+    chosen = [*mode] if isinstance(mode, list) else [] if mode is None else [mode]
     chosen += [
         key.removeprefix("pooling_mode_") for key, on in described.items() if on is True and key != "include_prompt"
     ]
     names = {flag.removeprefix("pooling_mode_"): name for name, flag in _FLAGS.items()} | {
         name: name for name in _FLAGS
     }
-    if len(chosen) != 1 or chosen[0] not in names:
+    if len(chosen) != 1 or not isinstance(chosen[0], str) or chosen[0] not in names:
         raise ModelError(
             f"{file}: pools by {', '.join(map(str, chosen)) or 'nothing'}; known: one of {', '.join(_FLAGS)}"
         )
     return names[chosen[0]]
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise ModelError(f"{file}: not readable as JSON: {fault}") from None
 
 
 def _write(file: Path, document: Any) -> None:

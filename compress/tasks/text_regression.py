@@ -24,7 +24,6 @@ class TextRegression(Task):
     target: ClassVar[Target | None] = "number"
     head: ClassVar[str] = "ForSequenceClassification"
     metrics: ClassVar[tuple[str, ...]] = ("spearman", "pearson")
-    discrete: ClassVar[bool] = False
 
     def settings(self, labels: Sequence[str]) -> Mapping[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}

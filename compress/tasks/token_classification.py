@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,19 +18,23 @@ if TYPE_CHECKING:
 
 
 class TokenClassification(Task):
-    """One tag for each word: that of its first piece. Words are what white space parts, and keep their number."""
+    """One tag for each word: that of its first piece. Words are what white space parts, and keep their number.
+
+    Texts are tokenized whole, as whoever uses the model will do it: word by word, a tokenizer that marks the space
+    before a word would give other pieces.
+    """
 
     name: ClassVar[str] = "token-classification"
     target: ClassVar[Target | None] = "tags"
     head: ClassVar[str] = "ForTokenClassification"
+    head_reads: ClassVar[Literal["text", "tokens"]] = "tokens"
     metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "accuracy")
 
     def encode(self, split: Split, processor: Any, *, max_tokens: int, seed: int) -> Encoded:
-        words = [text.split(" ") for text in split.texts]
         found = encode_texts(
-            words, None, processor, max_tokens=max_tokens, wanted=("word_ids",), is_split_into_words=True
+            split.texts, None, processor, max_tokens=max_tokens, wanted=("offset_mapping",), return_offsets_mapping=True
         )
-        starts = [_first_pieces(row, len(text)) for row, text in zip(found["word_ids"], words, strict=True)]
+        starts = [_first_pieces(row, text) for row, text in zip(found["offset_mapping"], split.texts, strict=True)]
         labels = None
         if split.labels is not None:
             labels = []
@@ -87,11 +91,20 @@ class TokenClassification(Task):
         return np.where(counted > 0, equal / np.maximum(counted, 1), 1.0)
 
 
-def _first_pieces(word_ids: list[int | None], count: int) -> Int[np.ndarray, "word"]:
-    """Where each word's first piece stands among the tokens; -1 for a word that was cut off, or has no piece."""
-    starts = np.full(count, -1, dtype=np.int64)
-    for place in range(len(word_ids) - 1, -1, -1):
-        word = word_ids[place]
-        if word is not None:
-            starts[word] = place
-    return starts
+def _first_pieces(offsets: list[tuple[int, int]], text: str) -> Int[np.ndarray, "word"]:
+    """Where each word's first piece stands among the tokens; -1 for a word that was cut off, or has no piece.
+
+    Args:
+        offsets: the characters of each token; some tokenizers count the space before a word to its first piece.
+    """
+    lengths = np.array([len(word) for word in text.split(" ")])
+    ends = np.cumsum(lengths + 1) - 1
+    begun = np.array(offsets, dtype=np.int64).reshape(-1, 2)
+    real = np.flatnonzero(begun[:, 0] < begun[:, 1])  # special tokens stand for no character
+    # The first token that ends beyond the word's first character, if it begins before the word's last.
+    order = np.searchsorted(begun[real, 1], ends - lengths, side="right")
+    within = order < len(real)
+    starts = np.full(len(lengths), -1, dtype=np.int64)
+    starts[within] = real[order[within]]
+    starts[within] = np.where(begun[starts[within], 0] < ends[within], starts[within], -1)
+    return np.where(lengths > 0, starts, -1)

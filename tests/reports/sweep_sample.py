@@ -108,7 +108,15 @@ def _comparisons(baseline: str, target: str, metric: str) -> list[Comparison]:
     verdict = "worse" if lost > NOISE else "better" if lost < -NOISE else "tie"
     ends = {"low": lost - NOISE, "high": lost + NOISE, "count": 1050}
     found = [
-        Comparison(**pair, name="quality_drop", value=lost, **ends, verdict=verdict, conditions={"metric": metric}),
+        Comparison(
+            **pair,
+            name="quality_drop",
+            value=lost,
+            unit="relative" if metric == "perplexity" else "ratio",
+            **ends,
+            verdict=verdict,
+            conditions={"metric": metric},
+        ),
         Comparison(**pair, name="compression_ratio", value=figures()[baseline][1] / figures()[target][1]),
     ]
     for shape, first, second in zip(SHAPES, figures()[baseline][2], figures()[target][2], strict=True):

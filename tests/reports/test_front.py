@@ -51,8 +51,8 @@ def test_what_is_behind_the_front_stands_beside_one_that_beats_it():
 drops = st.floats(-0.5, 2.0)
 
 
-@given(st.tuples(drops, drops, drops).map(sorted), st.sampled_from(["accuracy", "perplexity"]))
-def test_turning_a_comparison_twice_changes_nothing(ends, metric):
+@given(st.tuples(drops, drops, drops).map(sorted), st.sampled_from(["ratio", "relative"]))
+def test_turning_a_comparison_twice_changes_nothing(ends, unit):
     low, value, high = ends
     c = Comparison(
         target="a",
@@ -62,7 +62,8 @@ def test_turning_a_comparison_twice_changes_nothing(ends, metric):
         low=low,
         high=high,
         verdict="worse",
-        conditions={"metric": metric},
+        unit=unit,
+        conditions={"metric": "its name decides nothing"},
     )
     once, twice = turned(c), turned(turned(c))
     assert (once.target, once.baseline, once.verdict) == ("b", "a", "better")
@@ -70,12 +71,13 @@ def test_turning_a_comparison_twice_changes_nothing(ends, metric):
     assert [twice.low, twice.value, twice.high] == pytest.approx([low, value, high], abs=1e-9)
 
 
-def test_a_turned_drop_in_perplexity_is_relative_to_the_other():
+@pytest.mark.parametrize("metric", ["perplexity", "another"])
+def test_a_turned_relative_drop_is_relative_to_the_other_whatever_the_metric(metric):
     before, after = 20.0, 25.0
-    c = Comparison(
-        target="a", baseline="b", name="quality_drop", value=after / before - 1, conditions={"metric": "perplexity"}
-    )
+    lost, where = after / before - 1, {"metric": metric}
+    c = Comparison(target="a", baseline="b", name="quality_drop", value=lost, unit="relative", conditions=where)
     assert turned(c).value == pytest.approx(before / after - 1)
+    assert turned(c.model_copy(update={"unit": "ratio"})).value == pytest.approx(-lost)
 
 
 def test_two_targets_are_compared_whichever_was_measured_first():
