@@ -26,7 +26,7 @@ from bench.faults.sample import ROOT, Sample, make_sample, outside, sample_recip
 from bench.faults.sharing import Shared
 from bench.faults.tally import Row
 from compress.training.checkpoint import Checkpoints
-from evaluation.measurement import read_run, write_run
+from evaluation.measurement import Run, read_run, write_run
 from reports.page import write_report
 
 pytestmark = pytest.mark.slow
@@ -362,7 +362,7 @@ def test_a_broken_promise_is_a_failed_gate_with_its_reason(tmp_path):
         Undisturbed({"a": "b"}, 3.0, 9), [kills.Killed(("1 s",), 1, 2.0, ""), kills.Killed(("2 s",), 1, 2.0, "no")]
     )
     found.sharing(Shared(10, 2, 8, ()), 3)
-    run = found.as_run({"os": "linux"}, {"seed": 1})
+    run = found.as_run({"os": "linux", "date": "2026-01-02", "code": "sha256:new"}, {"seed": 1}, None)
     assert {gate.name: (gate.passed, gate.value, gate.limit) for gate in run.gates} == {
         "malformed_recipes": (True, 3, 3),
         "malformed_files": (False, 3, 4),
@@ -386,3 +386,24 @@ def test_the_bench_writes_a_run_and_its_page_and_says_what_was_kept(tmp_path, ca
     assert (tmp_path / "faults" / "index.html").exists()
     assert run.tables["malformed recipes"]
     assert "malformed_recipes: 40, wanted 40" in capsys.readouterr().out or slow
+
+
+def test_parts_that_are_not_tried_again_stay_as_they_were_found_and_say_when():
+    def one(name: str, date: str, earlier: Run | None) -> Run:
+        found = Found()
+        found.leaks([name], [])
+        found.gates = [gate.model_copy(update={"name": name}) for gate in found.gates]
+        found.measurements = [row.model_copy(update={"name": name}) for row in found.measurements]
+        found.tables = {name: [{"from": date}]}
+        return found.as_run({"date": date, "code": f"code of {date}"}, {}, earlier)
+
+    first = one("kills", "2026-01-01", None)
+    both = one("files", "2026-01-02", first)
+    again = one("files", "2026-01-03", both)
+    assert [gate.name for gate in again.gates] == ["files", "kills"]
+    assert [row.name for row in again.measurements] == ["files", "kills"]
+    assert (again.tables["kills"], again.tables["files"]) == ([{"from": "2026-01-01"}], [{"from": "2026-01-03"}])
+    assert {row["gate"]: row["date"] for row in again.tables["tried when"]} == {
+        "files": "2026-01-03",
+        "kills": "2026-01-01",
+    }

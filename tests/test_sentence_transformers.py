@@ -104,6 +104,7 @@ def test_what_it_saved_is_read_as_it_meant_it(pooling: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("modules", "pooling", "message"),
     [
+        ([], {}, "modules.json: names no Transformer"),
         (["Transformer", "Pooling", "Dense"], {"pooling_mode_mean_tokens": True}, r"modules\.json: has a Dense"),
         (["Transformer", "Pooling"], {"pooling_mode_lasttoken": True}, "pools by lasttoken"),
         (["Transformer", "Pooling"], {"pooling_mode": ["mean", "max"]}, "pools by mean, max"),

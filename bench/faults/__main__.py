@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -19,6 +20,7 @@ from bench.faults.sample import ROOT, Sample, make_sample
 from bench.faults.tally import Row, tallied
 
 PARTS = ("recipes", "files", "kills", "leaks", "sharing", "plan")
+ALL = ",".join(PARTS)
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,15 @@ def _recipes(found: Found, sample: Sample, effort: Effort, seed: int, plant: Pla
 
 
 def _write(found: Found, options: argparse.Namespace, effort: Effort) -> int:
-    from compress.provenance import environment
-    from evaluation.measurement import write_run
+    from compress.provenance import code_digest, environment
+    from evaluation.measurement import FILE_NAME, read_run, write_run
     from reports.page import write_report
 
-    run = found.as_run(environment("cpu", 1), {"seed": options.seed, "parts": options.only, **vars(effort)})
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    machine = {**environment("cpu", 1), "date": today, "code": code_digest("compress.commands.run")}
     options.output.mkdir(parents=True, exist_ok=True)
+    earlier = read_run(options.output) if (options.output / FILE_NAME).exists() and options.only != ALL else None
+    run = found.as_run(machine, {"seed": options.seed, "parts": options.only, **vars(effort)}, earlier)
     write_run(run, options.output)
     print(f"report: {write_report([run], options.output)}")
     for gate in run.gates:
@@ -121,7 +126,7 @@ def _write(found: Found, options: argparse.Namespace, effort: Effort) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("--small", action="store_true", help="a few of each")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, by comma: " + ", ".join(PARTS))
+    parser.add_argument("--only", default=ALL, help=f"parts, the others stay as they were found before: {ALL}")
     parser.add_argument("--kills", type=int, help="how many runs are killed")
     parser.add_argument("--workers", type=int, default=2, help="how many killed runs go on at a time")
     parser.add_argument("--seed", type=int, default=13, help="decides every mutation and moment")

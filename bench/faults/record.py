@@ -101,14 +101,31 @@ class Found:
                     high=max(seconds),
                 )
 
-    def as_run(self, environment: Mapping[str, Any], recipe: Mapping[str, Any]) -> Run:
+    def as_run(self, environment: Mapping[str, Any], recipe: Mapping[str, Any], earlier: Run | None) -> Run:
+        """The run; what was not tried this time stands as an earlier one found it. Each gate says of which code it is.
+
+        Args:
+            earlier: the run that is to be replaced, where there is one.
+        """
+        about = {"date": environment["date"], "code": environment["code"]}
+        ages = {gate.name: {"gate": gate.name, **about} for gate in self.gates}
+        gates, measurements, tables = list(self.gates), list(self.measurements), dict(self.tables)
+        if earlier is not None:
+            kept = [gate for gate in earlier.gates if gate.name not in ages]
+            before = {row["gate"]: row for row in earlier.tables.get("tried when", ())}
+            ages |= {gate.name: before.get(gate.name, {"gate": gate.name}) for gate in kept}
+            named = {measurement.name for measurement in measurements}
+            gates += kept
+            measurements += [row for row in earlier.measurements if row.name not in named]
+            tables = {**earlier.tables, **tables}
+        tables["tried when"] = list(ages.values())
         return Run(
             name="faults",
             recipe=dict(recipe),
             environment=dict(environment),
-            measurements=self.measurements,
-            gates=self.gates,
-            tables=self.tables,
+            measurements=measurements,
+            gates=gates,
+            tables=tables,
         )
 
     def _times(self, name: str, seconds: Sequence[float]) -> None:

@@ -155,6 +155,10 @@ def _test_split(request: Request, task: Task, labels: tuple[str, ...]) -> Split:
         modality=task.modality,
         label_names=settled,
     )
+    if len(table) < 2:
+        raise DataError(
+            f"{request.data}: one row is left to measure on, wanted two or more to say how sure a figure is"
+        )
     return whole_split("test", table)
 
 

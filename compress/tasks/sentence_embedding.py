@@ -247,6 +247,8 @@ def _described(folder: Path) -> SentenceEmbedding:
         if not isinstance(module.get("type"), str):
             raise ModelError(f"{listing}: entry {place} has no type, which names a class of sentence-transformers")
         kinds[module["type"].rsplit(".", 1)[-1]] = module.get("path", "")
+    if "Transformer" not in kinds:
+        raise ModelError(f"{listing}: names no Transformer; known: Transformer, Pooling, Normalize")
     if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
         raise ModelError(f"{listing}: has a {unknown[0]}; known: Transformer, Pooling, Normalize")
     pooling = _pooling(listing, kinds["Pooling"]) if "Pooling" in kinds else "mean"
