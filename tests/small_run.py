@@ -157,7 +157,7 @@ def run_small(
 
 def few_rounds(patch: pytest.MonkeyPatch) -> None:
     """Time as little as can be: what is tested here is not how fast anything is."""
-    patch.setattr("evaluation.suite.time_interleaved", partial(time_interleaved, block_calls=5, pause_seconds=0.01))
+    patch.setattr("evaluation.speed.time_interleaved", partial(time_interleaved, block_calls=5, pause_seconds=0.01))
 
 
 def write_recipe(file: Path, values: Any) -> Path:

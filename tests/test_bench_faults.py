@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -190,9 +189,11 @@ def test_a_slow_refusal_and_another_exit_code_are_objected_to():
 
 def test_every_kind_of_malformed_file_is_there_and_a_good_one_is_not(finished):
     content = {path: (finished.home / path).read_bytes() for path in ("texts.tsv", "source/config.json")}
-    kinds = Counter(trial.kind for trial in itertools.islice(files.mutations(finished.home, Random(1)), 500))
+    kinds = [trial.kind for trial in itertools.islice(files.mutations(finished.home, Random(1)), 1000)]
     starts = {kind.partition(":")[0] for kind in kinds}
-    assert max(kinds.values()) - min(kinds.values()) <= 1  # all kinds in turn
+    # All in turn: what comes from the second round on has come before, in the same order.
+    turn = next(size for size in range(1, len(kinds)) if kinds[size:] == kinds[:-size])
+    assert turn <= 500, "the published bench tries 500, so each at least once"
     assert starts >= {"table", "safetensors", "weights", "onnx", "config.json", "tokenizer.json", "anatomy.json"}
     assert starts >= {"lineage.json", "run.json", "tokenizer_config.json", "config.json of the source"}
     assert starts >= {f"config.json of the stock {name}" for name in ("classifier", "tagger", "embedder")}

@@ -32,7 +32,7 @@ from compress.store.inventory import LIMIT, stages
 from compress.store.locks import held
 from compress.store.store import Store
 from evaluation.measurement import read_run
-from evaluation.suite import BATCH
+from evaluation.quality import BATCH
 
 STAGES = ("p1-finetune", "01-distill", "02-prune", "03-export", "04-quantize")
 TARGETS = ("torch-fp32", "01-distill", "02-prune", "03-export", "result")
@@ -301,7 +301,7 @@ def test_a_run_can_be_done_again_from_its_folder(mine):
     assert after.environment["stages_reused"] == len(STAGES), "the same source from another folder is the same"
     assert [step["digest_after"] for step in after.lineage] == [step["digest_after"] for step in before.lineage]
     lineage = json.loads((mine.home / "again" / "model" / "lineage.json").read_text(encoding="utf-8"))
-    assert lineage["source"] == "../../source"
+    assert lineage["source"] == "source", "one outside the project is told by name alone"
     assert read_recipe(mine.home / "again" / "recipe.yaml").sources == [["../source"], ["../texts.tsv"]]
 
 

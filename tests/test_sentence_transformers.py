@@ -143,12 +143,18 @@ def _edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
         ("modules.json", "[1]", "entry 0 is a int, wanted a JSON object"),
         ("modules.json", "7", "holds a int, wanted a list"),
         ("modules.json", "[{}]", "entry 0 has no type"),
+        ("modules.json", '[{"type": "x.Pooling", "path": ""}]', "names no Transformer"),
         ("modules.json", '{"a": 1}', "holds a dict, wanted a list"),
         ("modules.json", '[{"type": 5}]', "entry 0 has no type"),
-        ("modules.json", '[{"type": "x.Pooling", "path": 5}]', "path of Pooling is '5', wanted a path inside"),
-        ("modules.json", '[{"type": "x.Pooling"}]', "path of Pooling is '', wanted a path inside"),
-        ("modules.json", '[{"type": "x.Pooling", "path": "../../../../etc"}]', "wanted a path inside"),
-        ("modules.json", '[{"type": "x.Pooling", "path": "/etc"}]', "wanted a path inside"),
+        *(
+            ("modules.json", f'[{{"type": "x.Transformer"}}, {{"type": "x.Pooling"{path}}}]', message)
+            for path, message in (
+                (', "path": 5', "path of Pooling is '5', wanted a path inside"),
+                ("", "path of Pooling is '', wanted a path inside"),
+                (', "path": "../../../../etc"', "wanted a path inside"),
+                (', "path": "/etc"', "wanted a path inside"),
+            )
+        ),
         ("1_Pooling/config.json", "[]", "holds a list, wanted a JSON object"),
         ("1_Pooling/config.json", '{"pooling_mode": 5}', "pools by 5"),
         ("1_Pooling/config.json", '{"pooling_mode": [["mean"]]}', "pools by"),

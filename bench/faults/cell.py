@@ -153,10 +153,11 @@ def _enter(good: Path, scratch: Path, warm: Sequence[Sequence[str]], plant: Plan
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     _good, _arena = good, Path(tempfile.mkdtemp(dir=scratch))
-    for name in ("user", "tmp", OUTSIDE):
-        (_arena / name).mkdir()
+    for name in ("user", "tmp/torch", OUTSIDE):
+        (_arena / name).mkdir(parents=True)
     os.environ |= {"HOME": str(_arena / "user"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     os.environ["COMPRESS_CACHE"] = str(_arena / "cache")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_arena / "tmp" / "torch")  # torch makes one as soon as it compiles
     tempfile.tempdir = str(_arena / "tmp")
     hasten()
     if plant is not None:

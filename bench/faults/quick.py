@@ -34,9 +34,9 @@ def main() -> None:
 def hasten() -> None:
     """Have this process time with few calls and no pauses."""
     from compress.runtimes.timing import time_interleaved
-    from evaluation import suite
+    from evaluation import speed
 
-    suite.time_interleaved = partial(time_interleaved, block_calls=3, pause_seconds=0.0)
+    speed.time_interleaved = partial(time_interleaved, block_calls=3, pause_seconds=0.0)
 
 
 def checkpoint_always() -> None:

@@ -26,7 +26,7 @@ from compress.tables.table import TableSettings, read_table
 from compress.task import Task
 from evaluation.measurement import Run, Target, write_run
 from evaluation.predictions import write_predictions
-from evaluation.suite import Conditions, Sitting, Subject
+from evaluation.sitting import Conditions, Sitting, Subject
 from evaluation.suite import measure as measure_subjects
 from reports.page import write_report
 from reports.table import results_table

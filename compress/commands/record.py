@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from compress.provenance import environment
 from compress.recipe import Recipe
 from compress.runner import Executed
 from evaluation.measurement import Gate, Run
-from evaluation.suite import Sitting
+from evaluation.sitting import Sitting
 
 
 def assembled(recipe: Recipe, executed: Executed, sitting: Sitting, *, key: str, device: str, seconds: float) -> Run:
@@ -74,6 +75,10 @@ def _peak_memory_bytes() -> int:
     if sys.platform == "win32":
         peak: int = psutil.Process().memory_info().peak_wset
         return peak
+    if sys.platform == "linux":
+        # The kernel's own mark of this program: what getrusage says is never less than what its parent held.
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
     import resource  # not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

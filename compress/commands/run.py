@@ -29,7 +29,8 @@ from compress.store.store import Store, cache_root
 from evaluation.gates import judge
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 from evaluation.predictions import write_predictions
-from evaluation.suite import Conditions, measure
+from evaluation.sitting import Conditions
+from evaluation.suite import measure
 from reports.page import write_report
 
 SCRATCH = ".scratch"

@@ -12,7 +12,7 @@ from compress.progress import Tell
 from compress.recipe import Recipe
 from compress.runner import Executed
 from evaluation.measurement import Skipped, Target
-from evaluation.suite import Subject
+from evaluation.sitting import Subject
 
 REFERENCE = "torch-fp32"
 """The reference as its owner runs it: quality drops are measured against it."""

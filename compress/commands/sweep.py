@@ -31,7 +31,8 @@ from compress.sweep_local import Ending, execute, make_all
 from evaluation.gates import judge
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 from evaluation.predictions import write_predictions
-from evaluation.suite import Conditions, Sitting, Subject, measure
+from evaluation.sitting import Conditions, Sitting, Subject
+from evaluation.suite import measure
 from reports.page import write_report
 
 ENGINES = ("local",)

@@ -11,7 +11,7 @@ from compress.runner import Executed
 from compress.sweep import Variant
 from compress.sweep_local import Ending
 from evaluation.measurement import Comparison, Gate, Measurement, Run, Target
-from evaluation.suite import Sitting
+from evaluation.sitting import Sitting
 
 VARIANTS = "variants"
 """The folder of the variants' own runs, and the table of them in `run.json`."""

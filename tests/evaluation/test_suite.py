@@ -18,9 +18,10 @@ from compress.errors import DataError
 from compress.runtime import runtime_of
 from compress.task import Target as Labels
 from compress.task import Task
-from evaluation import suite
+from evaluation import speed, statistics, suite
 from evaluation.measurement import Target
-from evaluation.suite import Conditions, Sitting, Subject, measure
+from evaluation.sitting import Conditions, Sitting, Subject
+from evaluation.suite import measure
 
 COUNT = 90
 LOSSES = {"sure": 0.0, "vague": 0.1}
@@ -200,13 +201,13 @@ def test_a_stage_that_fails_once_it_is_called_ends_the_run(kind: str):
 def test_nothing_is_called_worse_that_the_test_does_not_bear_out(monkeypatch: pytest.MonkeyPatch):
     """The interval and the p-value come from two methods, and near the limit they may differ."""
     for p_value, verdict in ((0.04, "worse"), (0.05, "tie")):
-        monkeypatch.setattr(suite.statistics, "mcnemar", lambda *_, p_value=p_value: p_value)
+        monkeypatch.setattr(statistics, "mcnemar", lambda *_, p_value=p_value: p_value)
         assert comparison(sitting("right", "worse"), "quality_drop", metric="accuracy").verdict == verdict
 
 
 def test_only_what_is_right_or_wrong_has_the_exact_test(monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(suite.statistics, "mcnemar", lambda before, _after: asked.append(len(before)) or 0.123)
+    monkeypatch.setattr(statistics, "mcnemar", lambda before, _after: asked.append(len(before)) or 0.123)
     found = sitting("right", "worse", metrics=("accuracy", "f1", "matthews"))
     p_values = {m: comparison(found, "quality_drop", metric=m).p_value for m in ("accuracy", "f1", "matthews")}
     assert asked == [COUNT]
@@ -289,7 +290,7 @@ def labelled(task: str) -> Split:
 def test_whatever_the_task_a_model_against_itself_loses_nothing(task: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(suite, "runtime_of", runtime_of)
     rounds = [np.array([1.0, 2.0])] * 2
-    monkeypatch.setattr(suite, "time_interleaved", lambda calls, **_: dict.fromkeys(calls, rounds))
+    monkeypatch.setattr(speed, "time_interleaved", lambda calls, **_: dict.fromkeys(calls, rounds))
     test = labelled(task)
     bundle = tiny_bundle(labels=test.label_names or LABELS, task=task)
     found = sitting("torch-fp32", "torch-fp32", bundle=bundle, test=test)
