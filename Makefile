@@ -6,7 +6,7 @@ VENV   := .venv$(if $(filter-out cpu,$(EXTRA)),-$(EXTRA))
 BIN    := $(VENV)/bin
 RECIPE := recipes/reviews-trio.yaml
 
-.PHONY: demo test lint bench-faults bench-gpu reports clean
+.PHONY: demo test lint bench-faults bench-measuring bench-gpu reports clean
 
 demo: $(VENV)/demo
 	$(BIN)/compress run $(RECIPE)
@@ -23,9 +23,14 @@ lint: $(VENV)/test
 bench-faults: $(VENV)/demo
 	$(BIN)/python -m bench.faults
 
+# A/A pairs, planted slow-downs, together against alone, coverage of intervals: writes reports/published/measuring. Some
+# forty minutes on a machine that does nothing else.
+bench-measuring: $(VENV)/demo
+	$(BIN)/python -m bench.measuring
+
 # Rerun where a GPU is: writes reports/published/gpu there, runs/gpu-bench elsewhere. It installs nothing.
 bench-gpu:
-	$(firstword $(wildcard .venv-gpu/bin/python) $(wildcard $(BIN)/python) $(PYTHON)) bench/gpu.py --recipe $(RECIPE)
+	$(firstword $(wildcard .venv-gpu/bin/python) $(wildcard $(BIN)/python) $(PYTHON)) -m bench.gpu --recipe $(RECIPE)
 
 # README's tables and the published pages, from the run.json files in the tree.
 reports: $(VENV)/demo

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from compress import __version__
 from compress.errors import CompressError, RecipeError
 from compress.store.refusals import REFUSALS
 
@@ -23,6 +25,22 @@ app = typer.Typer(
 
 cache = typer.Typer(help="See what the cache holds, and make room in it.", rich_markup_mode=None)
 app.add_typer(cache, name="cache")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"compress {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """Options that need no command."""
+
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a path.")]
 SetOption = Annotated[
@@ -72,13 +90,19 @@ def measure(
         str, typer.Option(metavar="SOURCE", help="A labelled table, or a recipe whose test split is used.")
     ],
     latency: Annotated[str, typer.Option(help="Shapes to time, batch x tokens.")] = "1x16,1x128,32x128",
-    runtime: Annotated[list[str] | None, typer.Option(help="How to run torch folders; may be given again.")] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="How to run the targets; may be given again.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns of a table: text=sentence,label=label.")] = None,
     device: DeviceOption = None,
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="CPU threads; left out: the physical cores.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides resampling and the order of blocks.")] = 13,
+    processes: Annotated[
+        Literal["one", "apart"], typer.Option(help="Time all in one process, or each in one of its own, in turns.")
+    ] = "one",
+    footprint: Annotated[
+        bool, typer.Option("--footprint/--no-footprint", help="Load time and memory, each in a fresh process.")
+    ] = True,
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +110,8 @@ def measure(
     from compress.commands.measure import Request, to_text
     from compress.commands.measure import measure as command
 
-    request = Request(targets, data, latency, runtime or [], columns, _device(device) or "cpu", threads, seed)
+    where = _device(device) or "cpu"
+    request = Request(targets, data, latency, runtime or [], columns, where, threads, seed, processes, footprint)
     _answer(command(request, output), to_text, as_json)
 
 
@@ -127,11 +152,9 @@ def report(
     output: OutputOption = None,
 ) -> None:
     """Make one comparison report over any number of runs."""
-    from evaluation.measurement import read_run
-    from reports.page import write_report
+    from compress.commands.compare import compare
 
-    folder = output or (runs[0] / "report" if len(runs) == 1 and runs[0].is_dir() else Path("report"))
-    print(f"report: {write_report([read_run(path) for path in runs], folder)}")
+    print(f"report: {compare(runs, output)}")
 
 
 @app.command("list")
@@ -188,7 +211,7 @@ def cache_clear(
     keep: Annotated[str | None, typer.Option(metavar="SIZE", help="Only until 5GB are left, oldest use first.")] = None,
     sources: Annotated[bool, typer.Option("--sources", help="Fetched models and tables as well.")] = False,
 ) -> None:
-    """Remove all stored stages that no run is using, or those that the options name."""
+    """Remove all stored stages that no run is using, unfinished trainings too, or those that the options name."""
     from compress.commands.cache import clear, cleared_text
 
     print(cleared_text(clear(older_than, keep, with_sources=sources)))
@@ -201,6 +224,7 @@ def main() -> NoReturn:
 
 def _exit_code() -> int:
     _quiet_libraries()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send ends a run as Ctrl-C does
     try:
         code = int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
     except typer.Exit as leave:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,6 +96,7 @@ class Split:
             Read-only.
         label_names: class names, in order of index.
         pictures: where each picture's bytes are, where the examples are pictures.
+        slices: further columns by name, one value an example, to tell quality apart by.
     """
 
     name: str
@@ -104,9 +105,10 @@ class Split:
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] = ()
     pictures: tuple[Path | bytes, ...] | None = None
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for column in (self.pairs, self.labels, self.pictures):
+        for column in (self.pairs, self.labels, self.pictures, *self.slices.values()):
             assert column is None or len(column) == len(self.texts)
         if self.labels is not None:
             labels = self.labels.view()
@@ -140,6 +142,7 @@ class Split:
             pairs=None if self.pairs is None else tuple(self.pairs[row] for row in chosen),
             labels=None if self.labels is None else self.labels[index],
             pictures=None if self.pictures is None else tuple(self.pictures[row] for row in chosen),
+            slices={name: tuple(values[row] for row in chosen) for name, values in self.slices.items()},
         )
 
     def plus(self, other: Split) -> Split:
@@ -153,6 +156,7 @@ class Split:
             pairs=None if self.pairs is None else (*self.pairs, *(other.pairs or ())),
             labels=None if self.labels is None or other.labels is None else _appended(self.labels, other.labels),
             pictures=None if self.pictures is None else (*self.pictures, *(other.pictures or ())),
+            slices={name: (*self.slices[name], *other.slices[name]) for name in self.slices if name in other.slices},
         )
 
 
@@ -236,7 +240,8 @@ def whole_split(name: str, table: Table) -> Split:
     """All of a table as one split."""
     pairs = None if table.pairs is None else tuple(table.pairs)
     pictures = None if table.pictures is None else tuple(table.pictures)
-    return Split(name, tuple(table.texts), pairs, table.labels, table.label_names, pictures)
+    slices = {column: tuple(values) for column, values in table.slices.items()}
+    return Split(name, tuple(table.texts), pairs, table.labels, table.label_names, pictures, slices)
 
 
 def text_places(texts: Sequence[str], pairs: Sequence[str] | None, *, salt: str = "") -> np.ndarray:

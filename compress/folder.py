@@ -253,8 +253,15 @@ def check_label_order(config: dict[str, Any], folder: Path, task: Task, labels: 
     if own != labels and not all(re.fullmatch(r"LABEL_\d+", name) for name in own):
         raise ModelError(
             f"{folder}: the model's labels are {', '.join(own)}, the data's {', '.join(labels)}; "
-            f"name them in the model's order: `label: {{names: [{', '.join(own)}]}}`"
+            + _told_to_mend(own, labels)
         )
+
+
+def _told_to_mend(own: tuple[str, ...], labels: tuple[str, ...]) -> str:
+    """Another order is put right by naming; another number of labels, or other ones, is another task."""
+    if len(own) == len(labels):
+        return f"name them in the model's order: `label: {{names: [{', '.join(own)}]}}`"
+    return "was it trained for another task? train it for these first: `prepare: [finetune: {epochs: 3}]`"
 
 
 def _lineage_in(folder: Path) -> Lineage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from compress import catalog
 from compress.errors import DataError
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Shaped
 
-    from compress.task import Target
+    from compress.task import Target, Task
+
+Reads = Literal["decisions", "predictions"]
+"""Which a metric judges: what the task decides, or the predictions themselves, which say how sure it is."""
 
 
 class Metric(Protocol):
@@ -27,9 +30,13 @@ class Metric(Protocol):
     """Whether what is lost is said as a fraction of the baseline's value, not in the metric's unit."""
     targets: ClassVar[tuple[Target | None, ...]]
     """The tasks' targets that it can judge."""
+    reads: ClassVar[Reads]
+    overstates: ClassVar[bool]
+    """Whether a sample's own noise makes the figure larger, so that a resample's lies beyond the sample's as much as
+    the sample's beyond the true one."""
 
     def evidence(
-        self, truth: Shaped[np.ndarray, "example ..."] | None, decisions: Shaped[np.ndarray, "example ..."]
+        self, truth: Shaped[np.ndarray, "example ..."] | None, judged: Shaped[np.ndarray, "example ..."], /
     ) -> Shaped[np.ndarray, "example column"]:
         """All that the metric needs to know of each example.
 
@@ -37,7 +44,7 @@ class Metric(Protocol):
 
         Args:
             truth: the split's labels; None for a task without.
-            decisions: what the task's `decide` gives.
+            judged: what the task's `decide` gives, or its predictions, as `reads` says.
         """
 
     def value(self, evidence: Shaped[np.ndarray, "*rows example column"]) -> Float[np.ndarray, "*rows"]:
@@ -73,6 +80,16 @@ def metric_of(name: str, target: Target | None, *, labels: Sequence[str] = (), c
     known = {"target": target, "classes": len(labels), "names": tuple(labels), "texts": tuple(contexts)}
     metric: Metric = chosen(**{field: value for field, value in known.items() if field in chosen.model_fields})
     return metric
+
+
+def evidence_of(
+    metric: Metric,
+    task: Task,
+    truth: Shaped[np.ndarray, "example ..."] | None,
+    predictions: Float[np.ndarray, "example ..."],
+) -> Shaped[np.ndarray, "example column"]:
+    """What a metric needs to know of each example that `task` made predictions for."""
+    return metric.evidence(truth, predictions if metric.reads == "predictions" else task.decide(predictions))
 
 
 def _called(target: Target | None) -> str:

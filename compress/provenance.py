@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -18,18 +19,14 @@ PACKAGES = (
     *("pillow", "scipy"),  # what a picture's pixels are, and the perplexity that an epoch is chosen by
     *("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
 )
+RUNTIMES = ("openvino",)
+"""What only figures depend on: no stage uses it, and no stored outcome grows stale by it."""
 OWN = ("compress", "evaluation")
 
 
 def versions() -> dict[str, str]:
     """The installed version of each package that can change a result."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return _installed(PACKAGES)
 
 
 @cache
@@ -60,13 +57,23 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        "packages": versions(),
+        "packages": _installed((*PACKAGES, *RUNTIMES)),
         "os": platform.system().lower(),
         **processor(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "device": _device_name(device),
         "threads": threads,
     }
+
+
+def _installed(packages: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _reached(module: str) -> set[str]:

@@ -20,6 +20,7 @@ from compress.deploy import Deploy, Shape
 from compress.errors import RecipeError
 from compress.metric import metrics_for
 from compress.places import Document, Key, Place, read_value, read_yaml
+from compress.price import Price
 from compress.runtime import runtime_of
 from compress.settings import Settings, one_of
 from compress.sources import SourceField, told
@@ -55,6 +56,13 @@ class Measure(Settings):
 
     baselines: tuple[BaselineName, ...] = Field(("torch-fp32", "torch-dynamic-int8", "onnx-fp32"), min_length=1)
     metrics: tuple[MetricName, ...] = Field((), description="left empty: the task's own")
+    processes: Literal["one", "apart"] = Field(
+        "one", description="time all targets in one process, or each in one of its own, which take turns"
+    )
+    footprint: bool = Field(
+        True, description="load time, peak memory and energy; takes a fresh process for each target"
+    )
+    price: Price | None = Field(None, description="what the machine costs: a million requests then have a cost")
 
 
 class QualityGate(Settings):
@@ -155,7 +163,8 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     faults += _chain_faults(values)
     faults += _faults_between_sections(values)
     if faults or recipe is None:
-        raise RecipeError(_listing(file, document, values, faults))
+        changed = {landing(values, change.partition("=")[0]): change for change in changes}
+        raise RecipeError(_listing(file, document, values, faults, changed))
     return recipe
 
 
@@ -175,32 +184,39 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
         path, equals, text = change.partition("=")
         if not equals or not path:
             raise RecipeError(f"--set {change}: wanted PATH=VALUE, as stages.0.distill.epochs=3")
-        *outer, last = path.split(".")
         try:
             value = read_value(text)
         except (yaml.YAMLError, ValueError, RecursionError) as fault:
             reason = getattr(fault, "problem", None) or str(fault).split("\n", 1)[0]
             raise RecipeError(f"--set {change}: the value is not YAML: {reason}") from None
         try:
+            *outer, last = landing(changed, path)
             here: Any = changed
             for key in outer:
-                here = _container(here, key)[_index(here, key)]
-            _container(here, last)[_index(here, last)] = value
+                here = here[key]
+            here[last] = value
         except (KeyError, IndexError, TypeError, ValueError):
             raise RecipeError(f"--set {change}: the recipe has no place {path!r}") from None
     return changed
 
 
-def _container(here: Any, key: str) -> Any:
-    """What `key` is looked up in: `here` itself, or the one entry of a list of stages that has the stage `key`."""
-    if not isinstance(here, list) or key.isdecimal():
-        return here
-    [entry] = [item for item in here if isinstance(item, dict) and key in item]
-    return entry
+def landing(values: Any, path: str) -> tuple[Key, ...]:
+    """The keys that a dotted path leads through: a stage's name stands for the one entry of its list that has it.
 
-
-def _index(here: Any, key: str) -> str | int:
-    return int(key) if isinstance(here, list) and key.isdecimal() else key
+    >>> landing({"stages": [{"export": {}}, {"prune": {"steps": 1}}]}, "stages.prune.steps")
+    ('stages', 1, 'prune', 'steps')
+    """
+    keys: list[Key] = []
+    here = values
+    for place, name in enumerate(names := path.split(".")):
+        if isinstance(here, list) and not name.isdecimal():
+            [entry] = [number for number, item in enumerate(here) if isinstance(item, dict) and name in item]
+            keys.append(entry)
+            here = here[entry]
+        keys.append(int(name) if isinstance(here, list) else name)
+        if place < len(names) - 1:
+            here = here[keys[-1]]
+    return tuple(keys)
 
 
 def _without_echoes(errors: Sequence[Any]) -> list[Any]:
@@ -316,16 +332,19 @@ def _unmeasured(gates: Gates, measured: Measure, of_task: tuple[str, ...]) -> It
         yield Fault(("gates", "max_quality_drop", "metric"), f"{wanted!r} is not among measure.metrics ({listed})")
 
 
-def _listing(file: Path, document: Document, values: Any, faults: Sequence[Fault]) -> str:
-    """Every fault on a line of its own, in the order of the file; what `--set` put in has its outer key's place."""
-    placed: list[tuple[Place, str]] = []
+def _listing(
+    file: Path, document: Document, values: Any, faults: Sequence[Fault], changed: Mapping[tuple[Key, ...], str]
+) -> str:
+    """Every fault on a line of its own, in the order of the file; what `--set` put in is told by that option."""
+    placed: list[tuple[Place, str, str]] = []
     for fault in faults:
         _, place = document.place(fault.path)
         name = ".".join(str(key) for key in _keys_in(values, fault.path)) or "recipe"
-        placed.append((place, f"{name}: {fault.message}"))
+        option = next((text for keys, text in changed.items() if fault.path[: len(keys)] == keys), None)
+        where = f"{file}:{place}" if option is None else f"--set {option}"
+        placed.append((place, where, f"{name}: {fault.message}"))
     placed.sort(key=lambda item: (item[0].line, item[0].column))
-    lines = [f"{file}:{place}: {text}" for place, text in dict.fromkeys(placed)]
-    return "\n".join(lines)
+    return "\n".join(f"{where}: {text}" for where, text in dict.fromkeys((where, text) for _, where, text in placed))
 
 
 def _keys_in(values: Any, path: Sequence[Key]) -> list[Key]:

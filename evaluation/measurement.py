@@ -1,4 +1,4 @@
-"""What measuring said: `Measurement`, `Comparison`, `Gate`, and the `Run` that `run.json` holds.
+"""What measuring said: `Measurement`, `Comparison`, `Gate`, the `Run` that `run.json` holds, and `Across` several runs.
 
 This file knows nothing of torch or of models, so that reports can be made anywhere. Readers ignore keys that they do
 not know; a format newer than ours is refused rather than half understood.
@@ -17,6 +17,8 @@ from compress.errors import DataError
 
 FORMAT = 1
 FILE_NAME = "run.json"
+NOT_FINITE = "not_finite"
+"""The measurement that counts examples whose outputs are not finite; such a target has no other figure of quality."""
 
 Verdict = Literal["better", "worse", "tie"]
 
@@ -57,6 +59,14 @@ class Comparison(Record):
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
+    adjusted_p_value: float | None = None
+    """Of a quality drop: by Holm's method, over all targets compared with the same baseline by the same metric."""
+    margin: float | None = None
+    """The drop that a gate of the recipe allows, which `margin_p_value` was computed for."""
+    margin_p_value: float | None = None
+    """One-sided: how likely such data were if the true drop were `margin` or more."""
+    noise: float | None = None
+    """Of a speed-up: how far one target's ratio to itself lay from 1 in the same sitting, at the same shape."""
     count: int | None = None
     verdict: Verdict | None = None
     conditions: dict[str, Any] = Field(default_factory=dict)
@@ -75,6 +85,8 @@ class Gate(Record):
     passed: bool
     target: str = "result"
     detail: str = ""
+    p_value: float | None = None
+    """One-sided p-value of "no worse than by the limit", where the worse end of an interval was judged."""
 
 
 class Target(Record):
@@ -127,6 +139,39 @@ class Run(Record):
         return next(
             (c for c in self.comparisons if (c.target, c.baseline, c.name) == wanted and _holds(c, conditions)), None
         )
+
+
+class Obstacle(Record):
+    """Why two runs can't be compared by something."""
+
+    first: str
+    second: str
+    what: Literal["quality", "speed"]
+    reason: str
+
+
+class SeedGroup(Record):
+    """Runs of one recipe that differ by seed alone, taken together. The intervals say how another seed, on other
+    examples, would come out; `conditions.seeds` is how many seeds there are, and `count` how many examples."""
+
+    runs: list[str]
+    seeds: list[int]
+    measurements: list[Measurement] = Field(default_factory=list)
+    comparisons: list[Comparison] = Field(default_factory=list)
+
+
+class Across(Record):
+    """Several runs compared pair by pair. Runs go by their labels: `target` of a comparison is the later run's,
+    `baseline` the earlier one's."""
+
+    runs: list[str]
+    subjects: dict[str, str] = Field(default_factory=dict)
+    """The target of each run that stands for it."""
+    comparisons: list[Comparison] = Field(default_factory=list)
+    obstacles: list[Obstacle] = Field(default_factory=list)
+    seeds: list[SeedGroup] = Field(default_factory=list)
+    doubts: dict[str, list[str]] = Field(default_factory=dict)
+    """Where a run's file contradicts itself or its predictions; nothing of such a run is compared."""
 
 
 def _holds(record: Measurement | Comparison, conditions: dict[str, Any]) -> bool:

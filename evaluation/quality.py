@@ -11,9 +11,9 @@ import numpy as np
 from compress.batching import Batch, batches, in_order
 from compress.data import Split
 from compress.errors import DataError
-from compress.metric import Metric, metric_of
+from compress.metric import Metric, evidence_of, metric_of
 from evaluation import statistics
-from evaluation.measurement import Comparison, Measurement, Skipped
+from evaluation.measurement import NOT_FINITE, Comparison, Measurement, Skipped
 from evaluation.sitting import Conditions, Opened, Progress, Subject, ran_on, split_of
 
 if TYPE_CHECKING:
@@ -29,20 +29,26 @@ _SEED = 0  # of what a task draws at random, such as the tokens that it masks: t
 
 
 def judged(opened: Sequence[Opened], conditions: Conditions, progress: Progress) -> tuple[list[Opened], list[Skipped]]:
-    """The targets with what each predicts; and the variants, one of many, that can't be judged."""
+    """The targets with what each predicts; and those, baselines and variants, whose outputs are not finite.
+
+    A stage or a result with such outputs stays, with their number instead of a quality: it is what the run made.
+
+    Raises:
+        DataError: the outputs of all targets are not finite.
+    """
     judged, unfit = list[Opened](), list[Skipped]()
     for index, one in enumerate(opened):
         progress("quality", index / len(opened), one.name)
-        try:
-            one.predictions = _predictions(one, conditions.test)
-        except DataError as fault:
-            if one.subject.target.kind != "variant":
-                raise
-            unfit.append(Skipped(target=one.name, reason=str(fault)))
+        one.predictions, one.not_finite = _predictions(one, conditions.test)
+        if one.not_finite and one.subject.target.kind in ("baseline", "variant"):
+            unfit.append(Skipped(target=one.name, reason=_unfit(one, conditions.test)))
             continue
-        decisions = one.subject.bundle.task.decide(one.predictions)
-        one.evidence = {name: m.evidence(conditions.test.labels, decisions) for name, m in one.metrics.items()}
+        if not one.not_finite:
+            task, truth = one.subject.bundle.task, conditions.test.labels
+            one.evidence = {name: evidence_of(m, task, truth, one.predictions) for name, m in one.metrics.items()}
         judged.append(one)
+    if opened and not judged:
+        raise DataError("; ".join(f"{each.target}: {each.reason}" for each in unfit))
     progress("quality", 1.0, "done")
     return judged, unfit
 
@@ -62,9 +68,14 @@ def metrics_of(subject: Subject, conditions: Conditions) -> dict[str, Metric]:
 
 
 def quality_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
+    """Each metric's figure; of a target whose outputs are not finite, how many these are and nothing else."""
+    if one.not_finite:
+        return [_not_finite(one, conditions)]
     rows = []
     for name, metric in one.metrics.items():
-        found = statistics.interval_of(metric.value, one.evidence[name], seed=conditions.seed)
+        found = statistics.interval_of(
+            metric.value, one.evidence[name], seed=conditions.seed, overstates=metric.overstates
+        )
         rows.append(
             Measurement(
                 target=one.name,
@@ -82,7 +93,9 @@ def quality_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
 
 
 def quality_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -> list[Comparison]:
-    """What is lost by each metric, and how alike the two are."""
+    """What is lost by each metric, and how alike the two are; nothing where outputs are not finite."""
+    if one.not_finite or baseline.not_finite:
+        return []
     likeness = one.subject.bundle.task.alike(baseline.predictions, one.predictions)
     alike = Comparison(
         target=one.name,
@@ -96,8 +109,69 @@ def quality_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -
     return [*(_quality_drop(name, one, baseline, conditions) for name in one.metrics), alike]
 
 
-def _predictions(one: Opened, test: Split) -> np.ndarray:
-    """What the task predicts for every example, in the order of the split."""
+def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with the p-values of quality drops adjusted, and verdicts by the adjusted ones.
+
+    A family is all targets compared with the same baseline by the same metric: whoever looks through them for one that
+    is better or worse makes so many tests. Interval and test have to agree before anything is called a difference.
+    """
+    families: dict[tuple[str, str], list[int]] = {}
+    for place, row in enumerate(rows):
+        if row.name == "quality_drop" and row.p_value is not None:
+            families.setdefault((row.baseline, row.conditions["metric"]), []).append(place)
+    found = list(rows)
+    for places in families.values():
+        adjusted = statistics.holm([p for place in places if (p := rows[place].p_value) is not None])
+        for place, p_value in zip(places, adjusted, strict=True):
+            change = {"adjusted_p_value": p_value} | ({"verdict": "tie"} if p_value >= SIGNIFICANT else {})
+            found[place] = rows[place].model_copy(update=change)
+    return found
+
+
+def drop_of(
+    metric: Metric,
+    before: np.ndarray,
+    after: np.ndarray,
+    *,
+    seed: int,
+    margin: float | None = None,
+    resamples: int = 2000,
+) -> statistics.Drop:
+    """What is lost by a metric, from both sides' evidence; by the exact test where each example is right or wrong.
+
+    Raises:
+        DataError: as `paired_drop`.
+    """
+    drop = statistics.paired_drop(
+        metric.value,
+        before,
+        after,
+        higher_is_better=metric.higher_is_better,
+        relative=metric.relative_drop,
+        overstates=metric.overstates,
+        margin=margin,
+        seed=seed,
+        resamples=resamples,
+    )
+    if statistics.right_or_wrong(before) and statistics.right_or_wrong(after):
+        # The exact test beats the bootstrap's p-value: only how many are right can enter any figure of such evidence.
+        drop = replace(drop, p_value=statistics.mcnemar(before[:, 0], after[:, 0]))
+    return drop
+
+
+def kept_evidence(one: Opened) -> dict[str, np.ndarray]:
+    """What metrics that need the texts know of each example; all others can be had from predictions and labels."""
+    return {name: one.evidence[name] for name in one.evidence if hasattr(one.metrics[name], "texts")}
+
+
+def batches_of(bundle: Bundle, split: Split) -> Iterator[Batch]:
+    encoded = bundle.task.encode(split, bundle.processor, max_tokens=bundle.max_tokens, seed=_SEED)
+    return batches(encoded, BATCH)
+
+
+def _predictions(one: Opened, test: Split) -> tuple[np.ndarray, int]:
+    """What the task predicts for every example, in the order of the split, and 0; or none, and the number of examples
+    whose outputs are not finite."""
     task = one.subject.bundle.task
     parts, order, bad = [], [], 0
     for batch in batches_of(one.subject.bundle, test):
@@ -107,32 +181,27 @@ def _predictions(one: Opened, test: Split) -> np.ndarray:
         if not bad:  # a task need not cope with such scores, and what it makes of them may look sound
             parts.append(task.predict(scores, batch))
             order.append(batch.index)
-    if bad:
-        raise DataError(f"{one.name}: {bad} of {len(test)} {test.name} examples give scores that are not finite")
-    return in_order(parts, order)
+    return (np.empty(0), bad) if bad else (in_order(parts, order), 0)
 
 
-def batches_of(bundle: Bundle, split: Split) -> Iterator[Batch]:
-    encoded = bundle.task.encode(split, bundle.processor, max_tokens=bundle.max_tokens, seed=_SEED)
-    return batches(encoded, BATCH)
+def _unfit(one: Opened, test: Split) -> str:
+    return f"{one.not_finite} of {len(test)} {test.name} examples give scores that are not finite"
+
+
+def _not_finite(one: Opened, conditions: Conditions) -> Measurement:
+    return Measurement(
+        target=one.name,
+        name=NOT_FINITE,
+        value=one.not_finite,
+        unit="examples",
+        count=len(conditions.test),
+        higher_is_better=False,
+        conditions=ran_on(one, conditions) | split_of(conditions),
+    )
 
 
 def _quality_drop(name: str, one: Opened, baseline: Opened, conditions: Conditions) -> Comparison:
-    metric = one.metrics[name]
-    before, after = baseline.evidence[name], one.evidence[name]
-    drop = statistics.paired_drop(
-        metric.value,
-        before,
-        after,
-        higher_is_better=metric.higher_is_better,
-        relative=metric.relative_drop,
-        seed=conditions.seed,
-    )
-    if statistics.right_or_wrong(before) and statistics.right_or_wrong(after):
-        # The exact test beats the bootstrap's p-value: only how many are right can enter any figure of such evidence.
-        drop = replace(drop, p_value=statistics.mcnemar(before[:, 0], after[:, 0]))
-    if drop.p_value >= SIGNIFICANT:  # interval and test have to agree before anything is called a difference
-        drop = replace(drop, verdict="tie")
+    metric, margin = one.metrics[name], conditions.margins.get(name)
     return Comparison(
         target=one.name,
         baseline=baseline.name,
@@ -140,5 +209,5 @@ def _quality_drop(name: str, one: Opened, baseline: Opened, conditions: Conditio
         unit="relative" if metric.relative_drop else metric.unit,
         count=len(conditions.test),
         conditions=split_of(conditions) | {"metric": name},
-        **vars(drop),
+        **vars(drop_of(metric, baseline.evidence[name], one.evidence[name], seed=conditions.seed, margin=margin)),
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from compress.data import Split
 from compress.deploy import Deploy, Shape
 from compress.metric import Metric
+from compress.price import Price
 from compress.runtime import Session
 from evaluation.measurement import Comparison, Measurement, Skipped, Target
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from compress.bundle import Bundle
 
 Progress = Callable[[str, float, str], None]
+
+Timed = Shape | Literal["apart", "included"]
+"""What was timed: a shape; or real texts, with tokenization apart or included."""
+TOKENIZATION: tuple[Literal["apart", "included"], ...] = ("apart", "included")
+Processes = Literal["one", "apart"]
+"""Whether targets are timed in one process, or each in one of its own."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,15 @@ class Conditions:
     device: str
     metrics: tuple[str, ...]
     seed: int
-    rounds: int = 8
+    rounds: int = 16
+    processes: Processes = "one"
+    footprint: bool = True
+    """Whether load time and peak memory are measured, which takes a fresh process for each target."""
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """The drop that a gate allows, by metric: how sure it is that a target is no worse than that is then said."""
+
+    price: Price | None = None
+    """What the machine costs; None where nobody said."""
 
     @property
     def threads(self) -> int:
@@ -54,11 +70,25 @@ class Opened:
     predictions: np.ndarray = field(default_factory=lambda: np.empty(0))
     evidence: dict[str, np.ndarray] = field(default_factory=dict)
     """What each metric knows of each example, (examples, columns)."""
-    times: dict[Shape, list[np.ndarray]] = field(default_factory=dict)
+    not_finite: int = 0
+    """Examples whose outputs are not finite. Where there are any, there are no predictions and no evidence."""
+    times: dict[Timed, list[np.ndarray]] = field(default_factory=dict)
+    """Milliseconds of each call, one array per round; round i ran beside round i of every other target."""
+    twin: dict[Timed, list[np.ndarray]] = field(default_factory=dict)
+    """The same again, of the one target that is timed twice; empty for all others."""
+    noise: dict[Timed, float] = field(default_factory=dict)
+    """How far that target's ratio to itself lay from 1, as a fraction; the same for every target of a sitting."""
+    mean_tokens: float = 0.0
+    """Of the real texts that it was timed on."""
 
     @property
     def name(self) -> str:
         return self.subject.target.name
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Of the weight files; asked of the session once, as a torch model is written out to find it."""
+        return self.session.weight_bytes
 
 
 @dataclass(frozen=True)
@@ -70,7 +100,12 @@ class Sitting:
     measurements: tuple[Measurement, ...]
     comparisons: tuple[Comparison, ...]
     predictions: Mapping[str, np.ndarray]
-    """What the task predicts with each target, (examples, ...) in the order of the split."""
+    """What the task predicts with each target, (examples, ...) in the order of the split; no examples where outputs are
+    not finite."""
+    evidence: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """By target, what metrics that need the texts know of each example: from predictions alone it can't be had."""
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    """What broke against the reference, and the parts of every target, as rows."""
 
 
 def ran_on(one: Opened, conditions: Conditions) -> dict[str, Any]:

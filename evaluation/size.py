@@ -1,34 +1,39 @@
-"""Size: parameters, bytes and FLOPs, which are counted, not sampled."""
+"""Size: parameters, bytes, FLOPs and activation memory, which are counted, not sampled."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from evaluation import statistics
+from evaluation.flops import work_of
 from evaluation.measurement import Comparison, Measurement
 from evaluation.sitting import Conditions, Opened
 
 
 def size_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
+    """Parameters and bytes of a target, and what a forward pass takes at every shape."""
     anatomy = one.subject.bundle.anatomy
 
     def counted(name: str, value: float, unit: str, **where: Any) -> Measurement:
         return Measurement(target=one.name, name=name, value=value, unit=unit, higher_is_better=False, conditions=where)
 
-    return [
+    rows = [
         counted("parameters", anatomy.parameters, "parameters"),
         counted("encoder_parameters", anatomy.encoder_parameters, "parameters"),
-        counted("bytes", one.session.weight_bytes, "bytes"),
-        *(
-            counted("flops", anatomy.flops(s.batch, s.tokens), "FLOPs", batch=s.batch, tokens=s.tokens)
-            for s in conditions.deploy.shapes
-        ),
+        counted("embedding_parameters", anatomy.rest["embeddings"], "parameters"),
+        counted("bytes", one.weight_bytes, "bytes"),
     ]
+    for shape in conditions.deploy.shapes:
+        work, where = work_of(one.subject.bundle, shape), {"batch": shape.batch, "tokens": shape.tokens}
+        rows.append(counted("flops", work.flops, "FLOPs", **where, counted=work.counted))
+        if work.activation_bytes is not None:
+            rows.append(counted("activation_bytes", work.activation_bytes, "bytes", **where))
+    return rows
 
 
 def size_comparison(one: Opened, baseline: Opened) -> Comparison:
     """The compression ratio."""
-    ratio = baseline.session.weight_bytes / one.session.weight_bytes
+    ratio = baseline.weight_bytes / one.weight_bytes
     return Comparison(
         target=one.name,
         baseline=baseline.name,

@@ -44,10 +44,19 @@ class Drop:
     high: float
     p_value: float
     verdict: Verdict
+    margin: float | None = None
+    margin_p_value: float | None = None
+    """One-sided p-value of "worse by `margin` or more": a small one shows that the target is no worse than that."""
 
 
 def interval_of(
-    value: Value, evidence: np.ndarray, *, seed: int, resamples: int = 2000, confidence: float = 0.95
+    value: Value,
+    evidence: np.ndarray,
+    *,
+    seed: int,
+    overstates: bool = False,
+    resamples: int = 2000,
+    confidence: float = 0.95,
 ) -> Interval:
     """A metric's value on all examples, and its bootstrap interval (Efron and Tibshirani 1993, chapter 13).
 
@@ -56,6 +65,9 @@ def interval_of(
     Args:
         value: the metric's figure, of many rows at once.
         evidence: what the metric knows of each example, (examples, columns).
+        overstates: whether a sample's noise makes the figure, which is then never below 0, larger. The interval is
+            then reflected at the value (the basic interval of Davison and Hinkley 1997, section 5.2), which takes
+            that out, and holds the value all the same.
 
     Raises:
         DataError: fewer than two examples, or what is not finite in the evidence or in the metric's values.
@@ -64,6 +76,8 @@ def interval_of(
     low, high, _ = _resampled(
         lambda drawn: value(evidence[drawn]), count, seed, resamples, confidence, columns=evidence.shape[1]
     )
+    if overstates:
+        low, high = min(on_all, max(0.0, 2 * on_all - high)), max(on_all, 2 * on_all - low)
     return Interval(on_all, low, high)
 
 
@@ -74,6 +88,8 @@ def paired_drop(
     *,
     higher_is_better: bool,
     relative: bool = False,
+    overstates: bool = False,
+    margin: float | None = None,
     seed: int,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -90,6 +106,8 @@ def paired_drop(
         target: likewise on the target's.
         higher_is_better: whether a larger value of the metric is better; the drop is positive when the target is worse.
         relative: the drop as a fraction of the baseline's value.
+        overstates: as in `interval_of`.
+        margin: a drop that is small enough; how sure it is that the target is no worse than by that is then said.
 
     Raises:
         DataError: fewer than two examples, shapes that differ, or what is not finite in the evidence or in the values.
@@ -105,7 +123,17 @@ def paired_drop(
 
     lost = float(drop(_on_all(value, baseline), _on_all(value, target)))
     low, high, drops = _resampled(on_drawn, count, seed, resamples, confidence, columns=baseline.shape[1])
-    return Drop(lost, low, high, bootstrap_p_value(drops), verdict(low, high, higher_is_better=False))
+    if overstates:
+        low, high, drops = 2 * lost - high, 2 * lost - low, 2 * lost - drops
+    return Drop(
+        lost,
+        low,
+        high,
+        bootstrap_p_value(drops),
+        verdict(low, high, higher_is_better=False),
+        margin,
+        None if margin is None else p_no_worse(drops, margin, count),
+    )
 
 
 def verdict(low: float, high: float, *, no_difference: float = 0.0, higher_is_better: bool) -> Verdict:
@@ -132,6 +160,36 @@ def bootstrap_p_value(differences: np.ndarray) -> float:
     count = len(differences)
     tail = min(int(np.sum(differences <= 0)), int(np.sum(differences >= 0)))
     return min(1.0, 2 * (tail + 1) / (count + 1))
+
+
+def p_no_worse(drops: np.ndarray, margin: float, count: int) -> float:
+    """One-sided p-value of "worse by `margin` or more" from resampled drops: the test of non-inferiority.
+
+    It is the interval turned round: below 0.025 where the upper end of the 95 % interval is below `margin`, the
+    expansion for few examples included (Wellek 2010, "Testing Statistical Hypotheses of Equivalence and
+    Noninferiority", section 1.6, for the correspondence).
+
+    Args:
+        drops: the drop of each resample; positive when the target is worse.
+        count: how many examples each resample has.
+    """
+    within = (int(np.sum(drops <= margin)) + 0.5) / (len(drops) + 1)  # a finite number can't show certainty
+    return float(stats.t.sf(stats.norm.ppf(within) / np.sqrt(count / (count - 1)), count - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of a family of tests, so adjusted that the chance of any false alarm among them stays what a single
+    test's would be (Holm 1979, "A simple sequentially rejective multiple test procedure").
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    # The library that has it has the whole of Python collect garbage at each call, a second once torch is loaded.
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return [float(one) for one in np.minimum(adjusted, 1.0)]
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
@@ -187,41 +245,13 @@ def _mean(evidence: np.ndarray) -> np.ndarray:
     return np.asarray(evidence[..., 0].mean(-1))
 
 
-def ratio_of_medians(
-    baseline_rounds: Sequence[np.ndarray],
-    target_rounds: Sequence[np.ndarray],
-    *,
-    seed: int,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> Interval:
-    """Speed-up: the baseline's median time over the target's, above 1 when the target is faster.
-
-    Calls of one block share what the machine was doing then, so whole rounds are resampled, not calls (Davison and
-    Hinkley 1997, section 3.8), and round i of both stays together, since they ran side by side.
-
-    Args:
-        baseline_rounds: one array of times per round, as `time_interleaved` returns them.
-        target_rounds: as many rounds, in the same unit.
-
-    Raises:
-        DataError: fewer than two rounds, numbers of rounds that differ, an empty round, or times that are not finite.
-    """
-    count = _rounds(baseline_rounds, target_rounds)
-
-    def ratio(drawn: np.ndarray) -> np.ndarray:
-        return _pooled_percentile(baseline_rounds, drawn, 50) / _pooled_percentile(target_rounds, drawn, 50)
-
-    low, high, _ = _resampled(
-        ratio, count, seed, resamples, confidence, width=_calls(baseline_rounds) + _calls(target_rounds)
-    )
-    return Interval(float(ratio(np.arange(count))), low, high)
-
-
 def percentile_interval(
     rounds: Sequence[np.ndarray], percentile: float, *, seed: int, resamples: int = 2000, confidence: float = 0.95
 ) -> Interval:
     """A percentile (50 is the median) of all times, with an interval from resampling whole rounds.
+
+    Calls of one block share what the machine was doing then, so rounds are resampled, not calls (Davison and Hinkley
+    1997, section 3.8).
 
     Args:
         rounds: one array of times per round, as `time_interleaved` returns them.
@@ -295,16 +325,14 @@ def _calls(rounds: Sequence[np.ndarray]) -> int:
     return sum(len(block) for block in rounds)
 
 
-def _rounds(*variants: Sequence[np.ndarray]) -> int:
-    """How many rounds all variants have."""
-    counts = [len(rounds) for rounds in variants]
-    if len(set(counts)) > 1 or counts[0] < 2:
-        raise DataError(f"rounds of timing: {counts}, wanted as many of each variant, and at least 2")
-    for rounds in variants:
-        if empty := sum(len(block) == 0 for block in rounds):
-            raise DataError(f"rounds of timing: {empty} of {len(rounds)} hold no call, wanted at least one in each")
-        _refuse_not_finite("rounds of timing", np.concatenate(rounds))
-    return counts[0]
+def _rounds(rounds: Sequence[np.ndarray]) -> int:
+    """How many rounds there are."""
+    if len(rounds) < 2:
+        raise DataError(f"rounds of timing: {len(rounds)}, wanted at least 2")
+    if empty := sum(len(block) == 0 for block in rounds):
+        raise DataError(f"rounds of timing: {empty} of {len(rounds)} hold no call, wanted at least one in each")
+    _refuse_not_finite("rounds of timing", np.concatenate(rounds))
+    return len(rounds)
 
 
 def _on_all(value: Value, evidence: np.ndarray) -> np.ndarray:

@@ -9,14 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import pairwise
 
 from compress.data import Split
 from compress.deploy import check_shapes
 from compress.errors import CompressError
 from compress.metric import Metric
 from compress.runtime import Session, runtime_of
+from evaluation.broke import what_broke
+from evaluation.cost import cost_rows
+from evaluation.footprint import footprints
 from evaluation.measurement import Comparison, Measurement, Skipped
-from evaluation.quality import batches_of, judged, metrics_of, quality_comparisons, quality_rows, refuse_unlabelled
+from evaluation.parts import part_rows
+from evaluation.quality import (
+    batches_of,
+    corrected,
+    judged,
+    kept_evidence,
+    metrics_of,
+    quality_comparisons,
+    quality_rows,
+    refuse_unlabelled,
+)
 from evaluation.sitting import Conditions, Opened, Progress, Sitting, Subject
 from evaluation.size import size_comparison, size_rows
 from evaluation.speed import speed_comparisons, speed_rows, time_all
@@ -28,8 +42,8 @@ def measure(
     """Quality, size and speed of every subject that can run here, and each one against each baseline before it.
 
     Raises:
-        DataError: the test split lacks labels that the task has, a metric does not fit the task, or a model's outputs
-            are not finite.
+        DataError: the test split lacks labels that the task has, a metric does not fit the task, or no target's outputs
+            are finite.
     """
     for subject in subjects:
         refuse_unlabelled(subject, conditions.test)
@@ -41,16 +55,39 @@ def measure(
         opened, unfit = judged(opened, conditions, progress)
         time_all(opened, conditions, progress)
         measurements = [row for one in opened for row in _measurements(one, conditions)]
+        if conditions.footprint:
+            taken, unknown = footprints(opened, conditions, progress)
+            measurements += taken
+            unfit += unknown
         comparisons = [
-            row
-            for place, baseline in enumerate(opened)
-            if baseline.name in baselines
-            for one in opened[place + 1 :]
-            for row in _comparisons(one, baseline, conditions)
+            row for one, baseline in _pairs(opened, baselines) for row in _comparisons(one, baseline, conditions)
         ]
+        broken = what_broke(opened, conditions, reference=next(iter(baselines), None))
+        parts = [row for one in opened for row in part_rows(one.name, one.subject.bundle.anatomy)]
+        tables = {**broken, "parts": parts}
     predictions = {one.name: one.predictions for one in opened}
     targets = tuple(one.subject.target for one in opened)
-    return Sitting(targets, (*skipped, *unfit), tuple(measurements), tuple(comparisons), predictions)
+    return Sitting(
+        targets,
+        (*skipped, *unfit),
+        tuple(measurements),
+        tuple(corrected(comparisons)),
+        predictions,
+        {one.name: kept_evidence(one) for one in opened},
+        tables,
+    )
+
+
+def _pairs(opened: Sequence[Opened], baselines: Sequence[str]) -> list[tuple[Opened, Opened]]:
+    """Each target with every baseline before it, and each step with the step before it, which tells what it did."""
+    pairs = [
+        (one, baseline)
+        for place, baseline in enumerate(opened)
+        if baseline.name in baselines
+        for one in opened[place + 1 :]
+    ]
+    steps = [one for one in opened if one.subject.target.kind in ("stage", "result")]
+    return pairs + [(one, before) for before, one in pairwise(steps) if before.name not in baselines]
 
 
 def _open_all(
@@ -98,7 +135,13 @@ def _tried(opening: Callable[[], Session], subject: Subject, test: Split) -> tup
 
 
 def _measurements(one: Opened, conditions: Conditions) -> list[Measurement]:
-    return [*quality_rows(one, conditions), *size_rows(one, conditions), *speed_rows(one, conditions)]
+    speed = speed_rows(one, conditions)
+    return [
+        *quality_rows(one, conditions),
+        *size_rows(one, conditions),
+        *speed,
+        *cost_rows(speed, conditions.price),
+    ]
 
 
 def _comparisons(one: Opened, baseline: Opened, conditions: Conditions) -> list[Comparison]:

@@ -9,18 +9,32 @@ import yaml
 
 from evaluation.measurement import Run
 from reports import cast
+from reports.broke import broke_in_brief
 from reports.headline import comparison_tiles, gate_notice, measurement_tiles
+from reports.markdown import written
+from reports.number import read_measurement
 from reports.table import escape, method_of, to_markdown
 from reports.table import results as results_of
 
 _TAGS = ("compress-transformers", "model-compression")
+_STAGE_TAGS = {"distill": "distillation", "prune": "pruning", "quantize": "quantization"}
+# What the hub calls a metric, where it is not what the field calls it here.
+_HUB_METRICS = {
+    "matthews": "matthews_correlation",
+    "spearman": "spearmanr",
+    "pearson": "pearsonr",
+    "f1_macro": "f1",
+    "f1_micro": "f1",
+    "entity_f1": "f1",
+    "span_f1": "f1",
+}
 
 
 def model_card(run: Run, *, loads_in_stock_class: bool) -> str:
     """The card of a run's result as Markdown.
 
     `loads_in_stock_class` says whether the cuts are even enough for `AutoModel.from_pretrained`; where they are not,
-    the card says so instead of showing how. License and base model stand there only if the recipe names them.
+    the card says so instead of showing how. License and base model stand there only if recipe or source names them.
     """
     parts = [
         f"---\n{yaml.safe_dump(_front_matter(run), sort_keys=False, allow_unicode=True)}---",
@@ -31,6 +45,7 @@ def model_card(run: Run, *, loads_in_stock_class: bool) -> str:
         _figures(run),
         to_markdown(results_of(run)),
         escape(method_of(run)),
+        *(["## What broke", *broke] if (broke := [written(block) for block in broke_in_brief(run)]) else []),
         "## How to load it",
         *_loading(run, loads_in_stock_class),
     ]
@@ -38,17 +53,59 @@ def model_card(run: Run, *, loads_in_stock_class: bool) -> str:
 
 
 def _front_matter(run: Run) -> dict[str, Any]:
-    model = _model(run)
+    """What the hub reads; what is not known is left out rather than guessed."""
+    model, source = _model(run), run.tables.get("source")
     license_name = run.recipe.get("license") or model.get("license")
-    matter: dict[str, Any] = {"tags": [*_TAGS, *(["onnx"] if _form(run) == "onnx" else [])]}
-    if isinstance(model.get("task"), str):
-        matter["pipeline_tag"] = model["task"]
+    license_name = license_name or (source.get("license") if isinstance(source, dict) else None)
+    metrics, quality = list(dict.fromkeys(map(_hub_metric, cast.metrics_of(run)))), _model_index(run)
+    matter: dict[str, Any] = {}
     if isinstance(license_name, str):
         matter["license"] = license_name
-    base = _base_model(model)
-    if base:
+    if base := _base_model(model):
         matter["base_model"] = base
+    if isinstance(model.get("task"), str):
+        matter["pipeline_tag"] = model["task"]
+    matter["tags"] = _tags(run)
+    if metrics:
+        matter["metrics"] = metrics
+    if quality:
+        matter["model-index"] = quality
     return matter
+
+
+def _tags(run: Run) -> list[str]:
+    stages = [str(step.get("stage", "")) for step in run.lineage]
+    done = [tag for stage, tag in _STAGE_TAGS.items() if stage in stages]
+    return [*_TAGS, *done, *(["onnx"] if _form(run) == "onnx" else [])]
+
+
+def _model_index(run: Run) -> list[dict[str, Any]]:
+    """The result's quality as the hub's leaderboards read it; the interval stands in the metric's name."""
+    subject, task = cast.subject_of(run) or "", _model(run).get("task")
+    found = [m for name in cast.metrics_of(run) if (m := run.measured(subject, name))]
+    if not found or not isinstance(task, str):
+        return []
+    metrics = [
+        {"type": _hub_metric(m.name), "name": f"{m.name}, {read_measurement(m)}", "value": round(m.value, 6)}
+        for m in found
+    ]
+    dataset = _dataset(run) | {"split": str(found[0].conditions.get("split", "test"))}
+    return [{"name": run.name, "results": [{"task": {"type": task}, "dataset": dataset, "metrics": metrics}]}]
+
+
+def _dataset(run: Run) -> dict[str, str]:
+    """The name of the table that the test split is of, and the hub's name of its source where it is from there."""
+    data = run.recipe.get("data")
+    data = data if isinstance(data, dict) else {}
+    test, tables = data.get("test"), data.get("tables")
+    name = str(test.get("table", "test")) if isinstance(test, dict) else "test"
+    table = tables.get(name) if isinstance(tables, dict) else None
+    source = str(table.get("source", "")) if isinstance(table, dict) else ""
+    return {"name": name, "type": _on_the_hub(source) or name}
+
+
+def _hub_metric(name: str) -> str:
+    return _HUB_METRICS.get(name, name)
 
 
 def _origin(run: Run) -> str:
@@ -118,11 +175,15 @@ def _form(run: Run) -> str:
 
 
 def _base_model(model: dict[str, Any]) -> str | None:
-    """`owner/name` of the first hub source: `hub:owner/name[@revision][/config]`."""
-    for source in _sources(model):
-        if source.startswith("hub:"):
-            return "/".join(source.removeprefix("hub:").partition("@")[0].split("/")[:2])
-    return None
+    """`owner/name` of the first source that is on the hub."""
+    return next((name for source in _sources(model) if (name := _on_the_hub(source))), None)
+
+
+def _on_the_hub(source: str) -> str | None:
+    """`owner/name` of `hub:owner/name[@revision][/config]`; None for other sources."""
+    if not source.startswith("hub:"):
+        return None
+    return "/".join(source.removeprefix("hub:").partition("@")[0].split("/")[:2])
 
 
 def _sources(model: dict[str, Any]) -> Sequence[str]:

@@ -7,23 +7,6 @@ from typing import Any, NamedTuple
 
 from evaluation.measurement import Comparison, Measurement, Run, Target
 
-# What the contract names that is a cost, not a quality; any other measurement is a metric of quality.
-_COSTS = frozenset(
-    (
-        "parameters",
-        "encoder_parameters",
-        "bytes",
-        "flops",
-        "latency_p50_ms",
-        "latency_p95_ms",
-        "throughput_per_s",
-        "decode_tokens_per_s",
-        "prefill_tokens_per_s",
-        "peak_memory_bytes",
-        "load_ms",
-    )
-)
-
 
 class Shape(NamedTuple):
     """A batch that was timed: examples x tokens."""
@@ -86,10 +69,13 @@ def short_name(variant: str) -> str:
 
 
 def baselines_of(run: Run) -> list[str]:
-    """Every baseline that something was compared with, in the order of the targets; variants are none."""
+    """Every baseline that something was compared with, in the order of the targets.
+
+    Steps and variants are none, though each is compared with the one before it too.
+    """
     order = {target.name: place for place, target in enumerate(targets_of(run))}
-    variants = {target.name for target in variants_of(run)}
-    names = _distinct(c.baseline for c in run.comparisons if c.baseline not in variants)
+    others = {target.name for target in run.targets if target.kind != "baseline"}
+    names = _distinct(c.baseline for c in run.comparisons if c.baseline not in others)
     return sorted(names, key=lambda name: order.get(name, len(order)))
 
 
@@ -107,6 +93,13 @@ def subject_of(run: Run) -> str | None:
     return candidates[-1] if candidates else None
 
 
+def role_of(run: Run, target: Target) -> str:
+    """What a target is in a chart of the run: baseline, step, or the result that the run is about."""
+    if target.kind == "baseline":
+        return "baseline"
+    return "result" if target.name == subject_of(run) else "step"
+
+
 def shapes_of(run: Run) -> list[Shape]:
     """The shapes that were timed, the smallest first."""
     found = {shape_of(m) for m in run.measurements if m.name.startswith("latency_")}
@@ -115,9 +108,16 @@ def shapes_of(run: Run) -> list[Shape]:
 
 
 def shape_of(record: Measurement | Comparison) -> Shape | None:
-    """The shape that a record's conditions state, if they do."""
+    """The shape that a record's conditions state, if they do; real texts have no one shape."""
+    if of_texts(record):
+        return None
     batch, tokens = record.conditions.get("batch"), record.conditions.get("tokens")
     return Shape(batch, tokens) if isinstance(batch, int) and isinstance(tokens, int) else None
+
+
+def of_texts(record: Measurement | Comparison) -> bool:
+    """Whether it was measured on the split's own texts in their own lengths, not on a fixed shape."""
+    return record.conditions.get("inputs") == "texts"
 
 
 def headline_shape(run: Run) -> Shape | None:
@@ -130,20 +130,36 @@ def headline_shape(run: Run) -> Shape | None:
 
 def metrics_of(run: Run) -> list[str]:
     """The metrics of quality that were measured, the one that the recipe's quality gate names first."""
-    names = _distinct(m.name for m in run.measurements if m.name not in _COSTS)
+    lost = {c.conditions.get("metric") for c in run.comparisons if c.name == "quality_drop"}
+    names = _distinct(m.name for m in run.measurements if is_quality(m) or m.name in lost)
     promised = gate_settings(run, "max_quality_drop").get("metric")
     return sorted(names, key=lambda name: name != promised)
 
 
+def is_quality(measurement: Measurement) -> bool:
+    """Whether this is a figure of quality: one that says which split it was judged on. All others are costs.
+
+    A count of examples whose outputs are not finite is none, nor is a time that was taken on a split's texts.
+    """
+    return "split" in measurement.conditions and measurement.unit != "examples" and not of_texts(measurement)
+
+
 def rises(run: Run, metric: str) -> bool:
     """Whether more of a metric is worse, as of perplexity: what was lost in quality is then told as a rise."""
-    known = next((m.higher_is_better for m in run.measurements if m.name == metric), metric != "perplexity")
-    return not known
+    return next((not m.higher_is_better for m in run.measurements if m.name == metric), False)
 
 
 def loss_name(run: Run, metric: str) -> str:
     """What a quality drop is called: `accuracy lost`, `rise in perplexity`."""
     return f"rise in {metric}" if rises(run, metric) else f"{metric} lost"
+
+
+def loss_unit(run: Run, metric: str) -> str:
+    """The unit that losses of a metric are in: its own, or `relative`; nothing where it was never measured."""
+    stated = (c.unit for c in run.comparisons if c.unit and c.conditions.get("metric") == metric)
+    unit = next(stated, "") or unit_of(run, metric)
+    # Older files state no unit with a drop; perplexity's was relative then as well.
+    return "relative" if unit == "perplexity" else unit
 
 
 def unit_of(run: Run, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Which charts a run has and what is in them: from runs to the plain values that `reports.chart` draws.
+"""The charts of a run's headline, of its way there step by step, and of its latencies: from records to plain values.
 
 The drawing library is loaded only when a chart is drawn.
 """
@@ -7,26 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evaluation.measurement import Comparison, Measurement, Run, Target
+from evaluation.measurement import Comparison, Measurement, Run, Target, Verdict
 from reports import cast
-from reports.front import Cost, Place, places
 from reports.headline import name_of, reading_of
-from reports.number import drop_scale, plain, read_measurement
-from reports.outline import Block, Chart, Fold, Grid
-from reports.record import cell_of
-from reports.table import table_of
+from reports.marks import mark_of, mark_of_comparison
+from reports.number import drop_scale, per_cent, plain, read_comparison, read_measurement
+from reports.outline import Chart
+from reports.table import Cell, Table, table_of
 
 if TYPE_CHECKING:
-    from reports.chart import Curve, Mark, Row
+    from reports.charts.headline import Row
+    from reports.charts.waterfall import Kind, Panel, Step
 
-AnatomyRow = tuple[str, str, list[dict[str, Any]]]
 
-_MOST_CURVE_ROWS = 12
-_MOST_NAMES = 16
-_REFERENCE = "reference"
+class _Figure(NamedTuple):
+    """A figure that is followed from step to step, the comparison that tells what a step did to it, and its unit."""
+
+    title: str
+    name: str
+    comparison: str
+    conditions: dict[str, Any]
+    compared: dict[str, Any]
+    divisor: float = 1.0
+    from_zero: bool = True
 
 
 def headline_chart(run: Run, prefix: str) -> Chart | None:
@@ -45,204 +50,81 @@ def headline_chart(run: Run, prefix: str) -> Chart | None:
     name = f"{prefix}headline"
     alt = f"{subject} against {reference}. {'; '.join(_headline_words(run, c) for c in shown)}"
 
-    def draw() -> str:
-        from reports import chart
+    def draw() -> dict[str, Any]:
+        from reports.charts.headline import Scale, headline
 
-        scales = [chart.Scale("Ratio (right is better)", _rows(run, ratios), log=True)]
-        scales += [chart.Scale(_loss_title(run, unit, group), _rows(run, group)) for unit, group in drops.items()]
-        return chart.headline(name, alt, [scale for scale in scales if scale.rows])
+        scales = [Scale("Ratio (right is better)", _rows(run, ratios), log=True)]
+        scales += [Scale(_loss_title(run, unit, group), _rows(run, group)) for unit, group in drops.items()]
+        return headline([scale for scale in scales if scale.rows])
 
     marks = " Upright marks are the gates' limits." if any(cast.limit_of(run, c) is not None for c in shown) else ""
     counted = " Sizes are counted and have none." if any(c.name == "compression_ratio" for c in shown) else ""
     caption = f"{subject} against {reference}. Lines are 95 % intervals.{counted}{marks}"
-    return Chart(name, caption, alt, draw, narrow=True)
+    return Chart(name, caption, alt, draw, narrow=True, table=_headline_table(run, shown))
 
 
-def steps_chart(run: Run, prefix: str) -> Chart | None:
-    """Size, latency and quality of each step; None where there is nothing to draw."""
+def waterfall_chart(run: Run, prefix: str) -> Chart | None:
+    """Size, latency and quality from the reference over each step to the result; None where nothing is to be drawn."""
     path = cast.path_of(run)
-    shape, metrics = cast.headline_shape(run), cast.metrics_of(run)
-    wanted: list[tuple[str, str, dict[str, int], bool]] = [("size", "bytes", {}, True)]
-    if shape:
-        wanted.append((f"p50 at {shape}", "latency_p50_ms", shape.conditions, True))
-    wanted += [(metric, metric, {}, False) for metric in metrics[:1]]
-    found = [(title, bars, [run.measured(t.name, name, **at) for t in path]) for title, name, at, bars in wanted]
-    panels = [(title, bars, marks) for title, bars, marks in found if any(marks)]
+    found = [(figure, _measured(run, path, figure)) for figure in _figures(run)]
+    kept = [(figure, steps) for figure, steps in found if len(steps) > 1]
+    if not kept:
+        return None
+    alt = f"What each step did, from {path[0].name} to {path[-1].name}. " + ". ".join(
+        f"{figure.title}: {', '.join(f'{_step_name(t)} {read_measurement(m).figure}' for t, m in steps)}"
+        for figure, steps in kept
+    )
+
+    def draw() -> dict[str, Any]:
+        from reports.charts.waterfall import waterfall
+
+        return waterfall([_panel(run, figure, steps) for figure, steps in kept])
+
+    caption = "What each step took away or added, in order. Lines are 95 % intervals: of a step's change where it was "
+    caption += "compared with the step before it, else of the figure after it."
+    return Chart(f"{prefix}steps", caption, alt, draw)
+
+
+def latency_chart(run: Run, prefix: str) -> Chart | None:
+    """The median latency of every target at every shape; None where nothing was timed."""
+    panels = [(shape, _timed(run, shape)) for shape in cast.shapes_of(run)]
+    panels = [(shape, timed) for shape, timed in panels if timed]
     if not panels:
         return None
-    name = f"{prefix}steps"
-    alt = f"What each step did to {', '.join(title for title, _, _ in panels)}: {', '.join(t.name for t in path)}"
+    alt = "Median latency. " + ". ".join(
+        f"At {shape}: {', '.join(f'{target.name} {read_measurement(median).figure}' for target, median, _ in timed)}"
+        for shape, timed in panels
+    )
 
-    def draw() -> str:
-        from reports import chart
+    def draw() -> dict[str, Any]:
+        from reports.charts.latency import Timed, latency
 
-        drawn = [chart.Panel(title, tuple(map(_mark, marks)), bars) for title, bars, marks in panels]
-        return chart.steps(name, alt, [target.name for target in path], [_role(run, t) for t in path], drawn)
-
-    return Chart(name, "What each step did. Lines are 95 % intervals; the dashed line is the reference.", alt, draw)
-
-
-def tradeoff_chart(runs: Sequence[Run], prefix: str) -> Chart | None:
-    """Quality against latency of every target of every run; None where no target has both.
-
-    Shape and metric are the first run's. Of several runs, results and baselines are named and steps are small dots.
-    """
-    shape = cast.headline_shape(runs[0]) if runs else None
-    metrics = cast.metrics_of(runs[0]) if runs else []
-    if shape is None or not metrics:
-        return None
-    metric, labels = metrics[0], cast.labels_of(runs)
-    found = [
-        (place, target, latency, quality)
-        for place, run in enumerate(runs)
-        for target in [*cast.path_of(run), *_other_baselines(run)]
-        if (latency := run.measured(target.name, "latency_p50_ms", **shape.conditions))
-        and (quality := run.measured(target.name, metric))
-    ]
-    if not found:
-        return None
-    name, several = f"{prefix}tradeoff", len(runs) > 1
-    told = [f"{labels[place]}: {target.name}" if several else target.name for place, target, _, _ in found]
-    figures = [
-        f"{label} {read_measurement(x).figure}, {read_measurement(y).figure}"
-        for label, (_, _, x, y) in zip(told, found, strict=True)
-    ]
-    alt = f"{metric} against median latency at {shape}. {'; '.join(figures)}"
-    better = "up" if found[0][3].higher_is_better else "down"
-
-    def draw() -> str:
-        from reports import chart
-
-        points = [
-            chart.Point(
-                _point_label(runs, labels, place, target), _role(runs[place], target), _sure(x), _sure(y), place
-            )
-            for place, target, x, y in found
-        ]
-        x_title = f"median latency at {shape}, ms (left is faster)"
-        return chart.tradeoff(
-            name, alt, points, x_title=x_title, y_title=f"{metric} ({better} is better)", several_runs=several
+        return latency(
+            [
+                (
+                    str(shape),
+                    [
+                        Timed(target.name, cast.role_of(run, target), mark_of(median), slow.value if slow else None)
+                        for target, median, slow in timed
+                    ],
+                )
+                for shape, timed in panels
+            ]
         )
 
-    small = " Small dots are the steps, and baselines that an earlier run has too." if several else ""
-    return Chart(
-        name,
-        f"{metric} against latency at {shape}. Whiskers are 95 % intervals; thin lines join the steps.{small}",
-        alt,
-        draw,
-    )
-
-
-def front_chart(run: Run, metric: str, cost: Cost, name: str) -> Chart:
-    """Quality against one cost, with the Pareto front as stairs; variants are named by their values."""
-    found = places(run, metric, cost)
-    front = [index for index, place in enumerate(found) if place.on_front]
-    crowded = len(found) > _MOST_NAMES
-    labels = [
-        cast.short_name(place.target.name) if not crowded or place.on_front or place.target.kind == "baseline" else ""
-        for place in found
-    ]
-    figures = [
-        f"{place.target.name} {read_measurement(place.cost).figure}, {read_measurement(place.quality).figure}"
-        f"{', on the front' if place.on_front else ''}"
-        for place in found
-    ]
-    unit, factor = ("MB", 1e6) if cost.measurement == "bytes" else ("ms", 1.0)
-    alt = f"{metric} against {cost.title}. {'; '.join(figures)}"
-
-    def draw() -> str:
-        from reports import chart
-
-        points = [
-            chart.Point(label, _front_role(place), _scaled(_sure(place.cost), factor), _sure(place.quality))
-            for label, place in zip(labels, found, strict=True)
-        ]
-        better = "up" if found[0].quality.higher_is_better else "down"
-        x_title, y_title = f"{cost.title}, {unit} (left is better)", f"{metric} ({better} is better)"
-        return chart.tradeoff(name, alt, points, x_title=x_title, y_title=y_title, front=front)
-
-    settings = ", ".join(part.partition("=")[0] for part in next(iter(cast.variants_of(run))).name.split(","))
-    named = f" Variants are named by their {settings}" + (", on the front alone." if crowded else ".")
-    caption = f"{metric} against {cost.title}: the stairs are the Pareto front, whiskers are 95 % intervals.{named}"
-    return Chart(name, caption, alt, draw)
-
-
-def anatomy_rows(run: Run) -> list[AnatomyRow]:
-    """The anatomy of each target as it was recorded, leaving out those that did not change it: name, role, rows."""
-    recorded = run.tables.get("anatomy")
-    rows = [row for row in recorded if _is_group(row)] if isinstance(recorded, list) else []
-    # Rows name the model before compression `reference`, and the result by the stage that made it.
-    roles = {_REFERENCE: "baseline"}
-    for target in cast.path_of(run):
-        roles |= dict.fromkeys((target.name, target.stage or target.name), _role(run, target))
-    found: list[AnatomyRow] = []
-    for name in dict.fromkeys(row["target"] for row in rows):
-        groups = [row for row in rows if row["target"] == name]
-        if not found or cast.variants_of(run) or _widths(found[-1][2]) != _widths(groups):
-            found.append((name, roles.get(name, "step"), groups))
-    return found
-
-
-def anatomy_chart(run: Run, prefix: str) -> Chart | None:
-    """Heads, FFN channels and whatever else has a count per layer, before and after each cut."""
-    rows = []
-    for target, role, groups in anatomy_rows(run):
-        axes: dict[str, dict[int, int]] = {}
-        for row in groups:
-            if isinstance(row.get("layer"), int):
-                axes.setdefault(str(row["axis"]), {})[row["layer"]] = row["units"]
-        if axes:
-            rows.append((target, role, axes))
-    if not rows:
-        return None
-    name = f"{prefix}anatomy"
-    alt = "Units per layer. " + "; ".join(
-        f"{target} {axis}: {', '.join(map(str, units.values()))}"
-        for target, _, axes in rows
-        for axis, units in axes.items()
-    )
-
-    def draw() -> str:
-        from reports import chart
-
-        return chart.anatomy(name, alt, rows)
-
-    return Chart(name, "Units that each layer holds, after every step that changed them.", alt, draw)
-
-
-def training_charts(run: Run, prefix: str) -> Iterator[Block]:
-    """The series that each stage recorded: one chart per stage, and its values at some of the steps."""
-    series = [(name, value) for name, value in run.series.items() if _is_series(value)]
-    for stage, group in groupby(series, key=lambda each: _stage(each[0])):  # recorded stage by stage, in order
-        members = list(group)
-        name = f"{prefix}training-{_file_name(stage)}"
-        titles = ", ".join(_curve_title(each) for each, _ in members)
-        yield _curves_chart(name, f"Recorded in {stage}: {titles}", members)
-        yield Fold(f"Values recorded in {stage}", tuple(Grid(_curve_table(each, value)) for each, value in members))
-
-
-def _front_role(place: Place) -> str:
-    if place.target.kind == "baseline":
-        return "baseline"
-    return "result" if place.on_front else "step"
-
-
-def _scaled(mark: Mark, factor: float) -> Mark:
-    low, high = (None if end is None else end / factor for end in (mark.low, mark.high))
-    return replace(mark, value=mark.value / factor, low=low, high=high)
+    caption = "Median latency at each shape (batch x tokens), shorter is faster; every shape has an axis of its own. "
+    caption += "Lines are 95 % intervals, upright marks the 95th percentile."
+    return Chart(f"{prefix}latency", caption, alt, draw)
 
 
 def _rows(run: Run, comparisons: Sequence[Comparison]) -> tuple[Row, ...]:
-    from reports.chart import Mark, Row
+    from reports.charts.headline import Row
 
     rows = []
     for c in comparisons:
-        factor = _drop_scale(run, c)[0]
-        limit, suffix = cast.limit_of(run, c), _drop_scale(run, c)[1]
-        value, low, high, mark = (None if end is None else end * factor for end in (c.value, c.low, c.high, limit))
-        assert value is not None
-        wanted = "" if mark is None else f"gate: {plain(mark)}{suffix}"
-        rows.append(Row(name_of(run, c), Mark(value, low, high, reading_of(run, c).figure), mark, wanted))
+        limit, factor = cast.limit_of(run, c), _drop_scale(run, c)[0]
+        mark = mark_of_comparison(c, unit=cast.loss_unit(run, str(c.conditions.get("metric", ""))))
+        rows.append(Row(name_of(run, c), mark, None if limit is None else limit * factor, _gate_words(run, c)))
     return tuple(rows)
 
 
@@ -254,11 +136,23 @@ def _loss_title(run: Run, unit: str, comparisons: Sequence[Comparison]) -> str:
 
 
 def _headline_words(run: Run, comparison: Comparison) -> str:
+    gate = _gate_words(run, comparison)
+    return f"{name_of(run, comparison)}: {reading_of(run, comparison)}{f', {gate}' if gate else ''}"
+
+
+def _headline_table(run: Run, shown: Sequence[Comparison]) -> Table:
+    rows: list[list[Cell]] = [
+        [name_of(run, c), reading_of(run, c), _gate_words(run, c).removeprefix("gate: ")] for c in shown
+    ]
+    return table_of("The headline's figures", ["what", "figure", "gate"], rows)
+
+
+def _gate_words(run: Run, comparison: Comparison) -> str:
+    """The limit that a gate sets: `gate: at least 6x`; empty where none does."""
     limit = cast.limit_of(run, comparison)
     factor, suffix = _drop_scale(run, comparison)
     bound = "at most" if comparison.name == "quality_drop" else "at least"
-    gate = "" if limit is None else f", gate: {bound} {plain(limit * factor)}{suffix}"
-    return f"{name_of(run, comparison)}: {reading_of(run, comparison)}{gate}"
+    return "" if limit is None else f"gate: {bound} {plain(limit * factor)}{suffix}"
 
 
 def _drop_scale(run: Run, comparison: Comparison) -> tuple[float, str]:
@@ -266,92 +160,95 @@ def _drop_scale(run: Run, comparison: Comparison) -> tuple[float, str]:
     if comparison.name != "quality_drop":
         return 1.0, "x"
     metric = str(comparison.conditions.get("metric", ""))
-    return drop_scale(metric, cast.unit_of(run, metric))
+    return drop_scale(cast.loss_unit(run, metric))
 
 
-def _curves_chart(name: str, alt: str, members: list[tuple[str, dict[str, Any]]]) -> Chart:
-    def draw() -> str:
-        from reports import chart
-
-        return chart.curves(name, alt, [_curve(each, value) for each, value in members])
-
-    return Chart(name, f"{alt}.", alt, draw)
-
-
-def _curve(name: str, value: dict[str, Any]) -> Curve:
-    from reports.chart import Curve
-
-    x, y = tuple(map(float, value["x"])), tuple(map(float, value["y"]))
-    return Curve(_curve_title(name), x, y, str(value.get("x_unit", "")), str(value.get("y_unit", "")))
+def _figures(run: Run) -> Iterator[_Figure]:
+    yield _Figure("size, MB", "bytes", "compression_ratio", {}, {}, divisor=1e6)
+    shape = cast.headline_shape(run)
+    if shape:
+        yield _Figure(f"p50 at {shape}, ms", "latency_p50_ms", "speedup", shape.conditions, shape.conditions)
+    for metric in cast.metrics_of(run)[:1]:
+        yield _Figure(metric, metric, "quality_drop", {}, {"metric": metric}, from_zero=False)
 
 
-def _curve_table(name: str, value: dict[str, Any]) -> Any:
-    """The series at evenly spread points, the first and the last among them."""
-    last = len(value["x"]) - 1
-    count = min(last + 1, _MOST_CURVE_ROWS)
-    places = [round(last * place / (count - 1)) for place in range(count)] if count > 1 else [0]
-    rows = [(str(cell_of(value["x"][place])), cell_of(value["y"][place])) for place in places]
-    return table_of(name, [str(value.get("x_unit", "x")), str(value.get("y_unit", "y"))], rows)
+def _measured(run: Run, path: Sequence[Target], figure: _Figure) -> list[tuple[Target, Measurement]]:
+    """The targets that the figure was measured of, in the order of the work."""
+    found = [(target, run.measured(target.name, figure.name, **figure.conditions)) for target in path]
+    return [(target, measurement) for target, measurement in found if measurement]
 
 
-def _is_series(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    x, y = value.get("x"), value.get("y")
-    if not isinstance(x, list) or not isinstance(y, list) or not x or len(x) != len(y):
-        return False
-    return all(isinstance(number, int | float) for number in (*x, *y))
+def _panel(run: Run, figure: _Figure, steps: Sequence[tuple[Target, Measurement]]) -> Panel:
+    from reports.charts.waterfall import Panel, Step
+
+    (first, start), *changes = steps
+    lines = [Step(first.name, "reference", mark_of(start).scaled(figure.divisor))]
+    before = start
+    for target, after in changes:
+        lines.append(_change(run, figure, target, before, after))
+        before = after
+    if changes and changes[-1][0].name == cast.subject_of(run):
+        lines.append(Step("result", "result", mark_of(before).scaled(figure.divisor)))
+    return Panel(figure.title, tuple(lines), figure.from_zero)
 
 
-def _is_group(row: Any) -> bool:
-    return isinstance(row, dict) and {"target", "axis", "units"} <= row.keys() and isinstance(row["units"], int)
+def _change(run: Run, figure: _Figure, target: Target, before: Measurement, after: Measurement) -> Step:
+    """What one step did to the figure, by its comparison with the step before it where that was made."""
+    from reports.charts.waterfall import Step
 
-
-def _widths(groups: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
-    return {(row["axis"], row.get("layer"), row["units"]) for row in groups}
-
-
-def _other_baselines(run: Run) -> list[Target]:
-    reference = cast.reference_of(run)
-    return [target for target in cast.targets_of(run) if target.kind == "baseline" and target.name != reference]
-
-
-def _role(run: Run, target: Target) -> str:
-    if target.kind == "baseline":
-        return "baseline"
-    return "result" if target.name == cast.subject_of(run) else "step"
-
-
-def _point_label(runs: Sequence[Run], labels: list[str], place: int, target: Target) -> str:
-    """One run: every target's name. Several: the results by their runs, each baseline once, steps without a name."""
-    if len(runs) == 1:
-        return target.name
-    role = _role(runs[place], target)
-    named_before = any(target.name == other.name for run in runs[:place] for other in cast.targets_of(run))
-    return labels[place] if role == "result" else target.name if role == "baseline" and not named_before else ""
-
-
-def _mark(measurement: Measurement | None) -> Mark | None:
-    return _sure(measurement) if measurement else None
-
-
-def _sure(measurement: Measurement) -> Mark:
-    from reports.chart import Mark
-
-    return Mark(measurement.value, measurement.low, measurement.high, read_measurement(measurement).figure)
-
-
-def _stage(name: str) -> str:
-    return name.partition(".")[0]
-
-
-def _curve_title(name: str) -> str:
-    """What a series is of; a sweep puts the variant behind it in brackets, told here by its values."""
-    title, bracket, variant = (name.partition(".")[2] or name).partition(" (")
-    return f"{title} ({cast.short_name(variant.removesuffix(')'))})" if bracket else title
-
-
-def _file_name(name: str) -> str:
-    return (
-        "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower()).strip("-") or "run"
+    found = run.compared(target.name, before.target, figure.comparison, **figure.compared)
+    mark, told = mark_of(after), _change_words(run, figure, before, after)
+    more = told
+    if found:
+        more = f"{told}: {name_of(run, found)} {read_comparison(found, unit=cast.loss_unit(run, figure.name))}"
+        low, high = _ends(figure, found, before)
+        mark = replace(mark, low=low, high=high)
+    kind = _kind(found.verdict if found else None, before, after)
+    return Step(
+        _step_name(target), kind, mark.scaled(figure.divisor), before.value / figure.divisor, text=told, change=more
     )
+
+
+def _ends(figure: _Figure, change: Comparison, before: Measurement) -> tuple[float | None, float | None]:
+    """Where the figure may lie after the step, as far as its change is known: the whisker's ends."""
+    if change.low is None or change.high is None:
+        return None, None
+    if figure.comparison != "quality_drop":
+        return (before.value / change.high, before.value / change.low) if change.low > 0 else (None, None)
+    scale = before.value if change.unit == "relative" else 1.0
+    sign = -1.0 if before.higher_is_better else 1.0
+    low, high = sorted(before.value + sign * scale * end for end in (change.low, change.high))
+    return low, high
+
+
+def _kind(verdict: Verdict | None, before: Measurement, after: Measurement) -> Kind:
+    if verdict == "tie" or after.value == before.value:
+        return "no change"
+    if verdict is not None:
+        return verdict
+    return "better" if (after.value > before.value) is after.higher_is_better else "worse"
+
+
+def _change_words(run: Run, figure: _Figure, before: Measurement, after: Measurement) -> str:
+    """`-23 %`, or for quality `-0.5 points`."""
+    if figure.from_zero:
+        return per_cent(after.value / before.value) if before.value else ""
+    factor, suffix = drop_scale(cast.loss_unit(run, figure.name))
+    relative = suffix == " %" and before.value
+    change = (after.value - before.value) / (before.value if relative else 1.0) * factor
+    return f"{change:+.{1 if suffix else 3}f}{suffix}"
+
+
+def _step_name(target: Target) -> str:
+    """The stage that made a target, as its change is the stage's doing: `04-quantize`, not `result`."""
+    return target.stage if target.kind == "result" and target.stage else target.name
+
+
+def _timed(run: Run, shape: cast.Shape) -> list[tuple[Target, Measurement, Measurement | None]]:
+    """The targets that were timed at a shape: median, and the 95th percentile where it was measured."""
+    at = shape.conditions
+    return [
+        (target, median, run.measured(target.name, "latency_p95_ms", **at))
+        for target in cast.targets_of(run)
+        if (median := run.measured(target.name, "latency_p50_ms", **at))
+    ]

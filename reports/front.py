@@ -12,18 +12,27 @@ from typing import Any
 
 from evaluation.measurement import Comparison, Measurement, Run, Target, Verdict
 from reports import cast
+from reports.table import Cell, Table, marked, measured, title_of
 
 _TURNED: dict[Verdict | None, Verdict | None] = {"better": "worse", "worse": "better", "tie": "tie", None: None}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Something that is paid for quality: a median latency at a shape, or the size. Less is better."""
+    """Something that is paid for quality: a median latency at a shape, the size, or memory. Less is better.
+
+    `comparison` is empty where targets are not compared in it.
+    """
 
     title: str
     measurement: str
-    comparison: str
+    comparison: str = ""
     conditions: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> tuple[float, str]:
+        """What its figures are divided by in a chart, and the unit that they are in then."""
+        return (1e6, "MB") if self.measurement.endswith("bytes") else (1.0, "ms")
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,30 @@ class Place:
 
 
 def costs_of(run: Run) -> list[Cost]:
-    """The latency at each shape, then the size."""
-    times = [Cost(f"p50 at {shape}", "latency_p50_ms", "speedup", shape.conditions) for shape in cast.shapes_of(run)]
-    return [*times, Cost("size", "bytes", "compression_ratio")]
+    """The latency at each shape, then the size, then the peak memory at the headline's shape where it was measured."""
+    times = [_latency(shape) for shape in cast.shapes_of(run)]
+    return [*times, Cost("size", "bytes", "compression_ratio"), *_memory(run)]
+
+
+def main_costs_of(run: Run) -> list[Cost]:
+    """The latency at the headline's shape, the size, and the peak memory at that shape where it was measured."""
+    shape = cast.headline_shape(run)
+    return [*([_latency(shape)] if shape else []), Cost("size", "bytes", "compression_ratio"), *_memory(run)]
+
+
+def front_table(run: Run, metric: str) -> Table | None:
+    """Every target with its quality and main costs, and the costs on whose front it is."""
+    costs = main_costs_of(run)
+    found = {cost.title: places(run, metric, cost) for cost in costs}
+    targets = [target for target in cast.targets_of(run) if run.measured(target.name, metric)]
+    rows: list[list[Cell]] = []
+    for target in targets:
+        fronts = [cost.title for cost in costs if any(p.target == target and p.on_front for p in found[cost.title])]
+        figures = [measured(run, target.name, cost.measurement, **cost.conditions) for cost in costs]
+        rows.append([title_of(target), measured(run, target.name, metric), *figures, ", ".join(fronts) or "of none"])
+    columns = ["target", metric, *(cost.title for cost in costs), "on the Pareto front"]
+    caption = f"{metric} against latency, size and memory; on the front is what no other target beats in both"
+    return marked(caption, columns, rows, targets) if rows and any(found.values()) else None
 
 
 def places(run: Run, metric: str, cost: Cost) -> list[Place]:
@@ -106,6 +136,17 @@ def turned(comparison: Comparison) -> Comparison:
         low, high = comparison.low, comparison.high
     changes = {"target": comparison.baseline, "baseline": comparison.target, "verdict": _TURNED[comparison.verdict]}
     return comparison.model_copy(update={**changes, "value": seen(comparison.value) or 0.0, "low": low, "high": high})
+
+
+def _latency(shape: cast.Shape) -> Cost:
+    return Cost(f"p50 at {shape}", "latency_p50_ms", "speedup", dict(shape.conditions))
+
+
+def _memory(run: Run) -> list[Cost]:
+    shape = cast.headline_shape(run)
+    at = {**shape.conditions, "of": "host"} if shape else {}
+    known = shape is not None and any(run.measured(t.name, "peak_memory_bytes", **at) for t in cast.targets_of(run))
+    return [Cost(f"peak memory at {shape}", "peak_memory_bytes", conditions=at)] if known else []
 
 
 def _gain(quality: Measurement) -> float:

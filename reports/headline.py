@@ -8,6 +8,7 @@ from reports.number import Reading, read_comparison, read_gate, read_measurement
 from reports.outline import Block, Grid, Paragraph, Tile, Tiles, Tone
 from reports.table import Cell, Table, table_of
 
+_MOST_METRICS = 2
 _VERDICTS = {
     ("speedup", "better"): "faster, beyond the noise",
     ("speedup", "worse"): "slower, beyond the noise",
@@ -23,6 +24,7 @@ _PROMISES = {
     "parity": "the graph gives what the torch model gives, however texts are padded",
     "quantized_operators": "everything that can be in int8 is",
     "quantized_agreement": "quantizing changes few decisions",
+    "finite_outputs": "every output is a number",
     "max_quality_drop": "not more quality is lost",
     "min_speedup": "it is that much faster",
     "min_compression": "it is that much smaller",
@@ -47,15 +49,17 @@ def headline_blocks(run: Run) -> tuple[Block, ...]:
 
 
 def comparison_tiles(run: Run, subject: str, reference: str) -> tuple[Tile, ...]:
-    """One tile for size, for each shape and for each metric that `subject` and `reference` were compared in."""
+    """One tile for size, one for each shape and real texts, and for the first metrics that the two were compared in."""
+    metrics = (None, *cast.metrics_of(run)[:_MOST_METRICS])
     found = [c for c in run.comparisons if (c.target, c.baseline) == (subject, reference)]
+    found = [c for c in found if c.name != "quality_drop" or c.conditions.get("metric") in metrics]
     order = ("compression_ratio", "speedup", "quality_drop", "agreement")
     return tuple(_tile(run, c) for name in order for c in found if c.name == name)
 
 
 def measurement_tiles(run: Run, subject: str) -> tuple[Tile, ...]:
     """What was measured of a target that nothing was compared with."""
-    shown = [m for m in run.measurements if m.target == subject]
+    shown = [m for m in run.measurements if m.target == subject and not cast.of_texts(m)]
     return tuple(Tile(_with_shape(m.name, cast.shape_of(m)), read_measurement(m)) for m in shown)
 
 
@@ -79,9 +83,10 @@ def gates_table(run: Run) -> Table:
     for gate in run.gates:
         value, limit = _gate(run, gate)
         outcome = "held" if gate.passed else "FAILED"
-        rows.append([gate.name, _PROMISES.get(gate.name, ""), gate.target, limit, Reading(value), outcome, gate.detail])
+        row: list[Cell] = [gate.name, _PROMISES.get(gate.name, ""), gate.target, limit, Reading(value)]
+        rows.append([*row, read_p_value(gate.p_value), outcome, gate.detail])
     failed = [place for place, gate in enumerate(run.gates) if not gate.passed]
-    columns = ["gate", "what it promises", "judged", "wanted", "measured", "outcome", "detail"]
+    columns = ["gate", "what it promises", "judged", "wanted", "measured", "p-value", "outcome", "detail"]
     return table_of("Gates", columns, rows, accent=failed)
 
 
@@ -94,13 +99,14 @@ def quality_table(run: Run) -> Grid | None:
             "agreement" if c.name == "agreement" else cast.loss_name(run, str(c.conditions.get("metric", "quality"))),
             reading_of(run, c),
             read_p_value(c.p_value),
+            read_p_value(c.adjusted_p_value),
             verdict_words(c) if c.name == "quality_drop" else "",
         ]
         for baseline in cast.baselines_of(run)
         for c in run.comparisons
         if (c.target, c.baseline) == (subject, baseline) and c.name in ("quality_drop", "agreement")
     ]
-    columns = ["baseline", "what", "figure", "p-value", "verdict"]
+    columns = ["baseline", "what", "figure", "p-value", "adjusted p-value", "verdict"]
     return Grid(table_of(f"Quality of {subject} against each baseline", columns, rows)) if rows else None
 
 
@@ -109,25 +115,39 @@ def name_of(run: Run, comparison: Comparison) -> str:
     names = {"compression_ratio": "times smaller", "speedup": "times faster", "agreement": "same decisions"}
     metric = str(comparison.conditions.get("metric", "quality"))
     name = names.get(comparison.name) or cast.loss_name(run, metric)
+    if cast.of_texts(comparison):
+        tokenization = comparison.conditions.get("tokenization")
+        return f"{name} on real texts" + (f", tokenization {tokenization}" if tokenization else "")
     return _with_shape(name, cast.shape_of(comparison))
 
 
 def reading_of(run: Run, comparison: Comparison) -> Reading:
     """The comparison, with the count of the measurement behind it where it states none itself."""
     shape = cast.shape_of(comparison)
-    behind = run.measured(comparison.target, "latency_p50_ms", **shape.conditions) if shape else None
+    at = shape.conditions if shape else _texts_of(comparison)
+    behind = run.measured(comparison.target, "latency_p50_ms", **at) if at else None
     metric = str(comparison.conditions.get("metric", ""))
-    return read_comparison(comparison, unit=cast.unit_of(run, metric), count=behind.count if behind else None)
+    return read_comparison(comparison, unit=cast.loss_unit(run, metric), count=behind.count if behind else None)
+
+
+def _texts_of(comparison: Comparison) -> dict[str, object]:
+    """The conditions by which a time on real texts is found; none for other comparisons."""
+    names = ("inputs", "tokenization")
+    return {name: comparison.conditions.get(name) for name in names} if cast.of_texts(comparison) else {}
 
 
 def verdict_words(comparison: Comparison) -> str:
     """A comparison's verdict in words; from its interval where it has no verdict of its own, else nothing."""
     verdict: str | None = comparison.verdict
+    if verdict == "tie" and comparison.noise is not None:
+        return "a tie: within the noise"
     if verdict is None and comparison.low is not None and comparison.high is not None:
         neutral, better_above = (0.0, False) if comparison.name == "quality_drop" else (1.0, True)
         above, below = comparison.low > neutral, comparison.high < neutral
         verdict = "tie" if not (above or below) else "better" if above is better_above else "worse"
-    return _VERDICTS.get((comparison.name, verdict or ""), "")
+    words = _VERDICTS.get((comparison.name, verdict or ""), "")
+    # Where nothing was timed twice there is no floor to be beyond, only the interval.
+    return words if comparison.noise is not None else words.replace("beyond the noise", "beyond chance")
 
 
 def _tile(run: Run, comparison: Comparison) -> Tile:
@@ -161,7 +181,7 @@ def _failure(run: Run, gate: Gate) -> str:
 
 def _gate(run: Run, gate: Gate) -> tuple[str, str]:
     metric = str(cast.gate_settings(run, "max_quality_drop").get("metric", ""))
-    return read_gate(gate, metric=metric, unit=cast.unit_of(run, metric))
+    return read_gate(gate, unit=cast.loss_unit(run, metric))
 
 
 def _with_shape(name: str, shape: cast.Shape | None) -> str:

@@ -56,16 +56,29 @@ def place(
     taken: list[Box] = list(obstacles)
     chosen = []
     for anchor, size in zip(anchors, sizes, strict=True):
-        candidates = [
-            Placed(_beside(anchor, size, distance, direction), distance > _DISTANCES[1])
-            for distance in _DISTANCES
-            for direction in _DIRECTIONS
-        ]
-        costs = [_cost(each.box, taken, bounds) + _crossed(anchor, each.box, taken) for each in candidates]
-        best = candidates[costs.index(min(costs))]  # the first of equals
+        best = _cheapest(anchor, size, taken, bounds)
         taken.append(best.box)
         chosen.append(best)
     return chosen
+
+
+def _cheapest(anchor: tuple[float, float], size: tuple[float, float], taken: Sequence[Box], bounds: Box) -> Placed:
+    """The spot that costs least, the first of equals; a free one is not bettered, and ends the search."""
+    found, least = None, math.inf
+    for distance in _DISTANCES:
+        for direction in _DIRECTIONS:
+            box = _beside(anchor, size, distance, direction)
+            cost = _cost(box, taken, bounds)
+            if cost < least:
+                cost += _crossed(anchor, box, taken)
+            if cost < least:
+                found, least = Placed(box, distance > _DISTANCES[1]), cost
+            if least == 0:
+                break
+        if least == 0:
+            break
+    assert found is not None
+    return found
 
 
 def _beside(anchor: tuple[float, float], size: tuple[float, float], distance: float, direction: float) -> Box:

@@ -23,6 +23,7 @@ _NAMES = {
     "seconds": "time taken",
     "peak_memory_bytes": "peak memory",
     "stages_reused": "stages from the store",
+    "energy": "energy",
     "commit": "commit",
 }
 _WRITTEN: dict[str, Callable[[Any], str]] = {

@@ -6,13 +6,14 @@ Every other module of `reports` writes its figures through this one, so that pag
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evaluation.measurement import Comparison, Gate, Measurement
+from reports.anchor import anchor_of
 
 _SIGNIFICANT_FIGURES = 3
-_PARAMETERS = ("parameters", "encoder_parameters")
 _BARE_UNITS = ("ratio", "correlation", "perplexity")  # the metric's name says what the number is
+_SCALED_DROPS = {"ratio": " points", "relative": " %"}
 # Gates of stages, whose names do not say which side of the limit is right.
 _AT_MOST, _AT_LEAST = ("parity",), ("quantized_operators", "quantized_agreement")
 _POWERS = ((1e12, 4), (1e9, 3), (1e6, 2), (1e3, 1))
@@ -20,17 +21,23 @@ _POWERS = ((1e12, 4), (1e9, 3), (1e6, 2), (1e3, 1))
 
 @dataclass(frozen=True)
 class Reading:
-    """A figure with what qualifies it: its interval, and the number of examples or calls that it rests on."""
+    """A figure with what qualifies it: its interval, and the number of examples or calls that it rests on.
+
+    `remark` is what else has to stand beside it, as the noise floor beside a ratio; `at` names the record that it is,
+    whose row tells its conditions.
+    """
 
     figure: str
     interval: str = ""
     count: int | None = None
+    remark: str = ""
+    at: str = field(default="", compare=False)
 
     @property
     def spread(self) -> str:
         """What stands behind the figure: `(0.840 to 0.881, n = 1,050)`."""
         count = "" if self.count is None else f"n = {self.count:,}"
-        notes = ", ".join(note for note in (self.interval, count) if note)
+        notes = ", ".join(note for note in (self.interval, count, self.remark) if note)
         return f"({notes})" if notes else ""
 
     def __str__(self) -> str:
@@ -47,25 +54,38 @@ def read_measurement(measurement: Measurement) -> Reading:
         suffix=suffix,
         count=measurement.count,
         most_decimals=3 if measurement.unit in ("ratio", "correlation") else None,
+        at=anchor_of(measurement),
     )
 
 
 def read_comparison(comparison: Comparison, *, unit: str = "ratio", count: int | None = None) -> Reading:
-    """A comparison as `9.8x (9.5 to 10.1)`, `0.8 points (-0.4 to 2.1, n = 1,050)` or `0.986 (...)`.
+    """A comparison as `9.8x (9.5 to 10.1, noise 1.2 %)`, `0.8 points (-0.4 to 2.1, n = 1,050)` or `0.986 (...)`.
 
-    `unit` is the unit of the metric that a quality drop is of; `count` stands in where the comparison has none.
+    `unit` is the unit of a quality drop whose record states none; `count` stands in where the comparison has none.
     """
     values = comparison.value, comparison.low, comparison.high
-    count = comparison.count if comparison.count is not None else count
+    count, at = comparison.count if comparison.count is not None else count, anchor_of(comparison)
     if comparison.name in ("speedup", "compression_ratio"):
-        return _reading(*values, suffix="x", count=count)
+        return _reading(*values, suffix="x", count=count, remark=noise_words(comparison), at=at)
     if comparison.name == "agreement":
-        return _reading(*values, count=count, most_decimals=3)
-    factor, suffix = drop_scale(str(comparison.conditions.get("metric", "")), unit)
+        return _reading(*values, count=count, most_decimals=3, at=at)
+    factor, suffix = drop_scale(comparison.unit or unit)
     value, low, high = (None if v is None else v * factor for v in values)
     assert value is not None
-    most = 2 if suffix == " points" else 3 if unit == "correlation" else None
-    return _reading(value, low, high, suffix=suffix, count=count, most_decimals=most)
+    most = 2 if suffix == " points" else 3 if "correlation" in (comparison.unit, unit) else None
+    return _reading(value, low, high, suffix=suffix, count=count, most_decimals=most, at=at)
+
+
+def noise_words(comparison: Comparison) -> str:
+    """How far a ratio of one target to itself lay from 1 at that shape, and whether this ratio is within that.
+
+    >>> noise_words(Comparison(target="a", baseline="b", name="speedup", value=1.01, noise=0.021, verdict="tie"))
+    'tie: within noise, 2.1 %'
+    """
+    if comparison.noise is None:
+        return ""
+    floor = f"{100 * comparison.noise:.2g} %"
+    return f"tie: within noise, {floor}" if comparison.verdict == "tie" else f"noise {floor}"
 
 
 def read_p_value(p_value: float | None) -> str:
@@ -75,31 +95,31 @@ def read_p_value(p_value: float | None) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
-def read_gate(gate: Gate, *, metric: str = "", unit: str = "") -> tuple[str, str]:
+def read_gate(gate: Gate, *, unit: str = "") -> tuple[str, str]:
     """A gate's value and its limit in the same unit: `0.8 points` and `at most 3 points`.
 
-    `metric` and `unit` are those that a quality drop is of; without a unit the figures stand as they came.
+    `unit` is the one that the quality drop it judges is in; without one the figures stand as they came.
     """
     factor, suffix = 1.0, ""
     if gate.name.startswith(("min_speedup", "min_compression")):
         suffix = "x"
     elif gate.name.startswith("max_quality_drop") and unit:
-        factor, suffix = drop_scale(metric, unit)
+        factor, suffix = drop_scale(unit)
     at_most, at_least = gate.name.startswith(("max_", *_AT_MOST)), gate.name.startswith(("min_", *_AT_LEAST))
     bound = "at most " if at_most else "at least " if at_least else ""
     value = _no_value(gate) if gate.value is None else f"{plain(gate.value * factor)}{suffix}"
     return value, f"{bound}{plain(gate.limit * factor)}{suffix}"
 
 
-def drop_scale(metric: str, unit: str) -> tuple[float, str]:
+def drop_scale(unit: str) -> tuple[float, str]:
     """What a quality drop is multiplied by for a reader, and the unit written behind it.
 
-    >>> drop_scale("accuracy", "ratio"), drop_scale("perplexity", "")
-    ((100.0, ' points'), (100.0, ' %'))
+    >>> drop_scale("ratio"), drop_scale("relative"), drop_scale("correlation")
+    ((100.0, ' points'), (100.0, ' %'), (1.0, ''))
     """
-    if metric == "perplexity":
-        return 100.0, " %"  # a drop in perplexity is relative
-    return (100.0, " points") if unit == "ratio" else (1.0, "" if unit in ("", *_BARE_UNITS) else f" {unit}")
+    if unit in _SCALED_DROPS:
+        return 100.0, _SCALED_DROPS[unit]
+    return 1.0, "" if unit in ("", *_BARE_UNITS) else f" {unit}"
 
 
 def plain(value: float) -> str:
@@ -148,11 +168,13 @@ def _reading(
     suffix: str = "",
     count: int | None = None,
     most_decimals: int | None = None,
+    remark: str = "",
+    at: str = "",
 ) -> Reading:
     ends = [end for end in (low, high) if end is not None]
     decimals = _decimals(value, ends, most_decimals)
     interval = "" if low is None or high is None else f"{_fixed(low, decimals)} to {_fixed(high, decimals)}"
-    return Reading(f"{_fixed(value, decimals)}{suffix}", interval, count)
+    return Reading(f"{_fixed(value, decimals)}{suffix}", interval, count, remark, at)
 
 
 def _decimals(value: float, ends: list[float], most: int | None) -> int:
@@ -187,9 +209,9 @@ def _scale(measurement: Measurement) -> tuple[float, str]:
         return 1.0, ""
     if measurement.unit in ("bytes", "byte", "B"):
         return _prefixed(measurement.value, (" B", " kB", " MB", " GB", " TB"))
-    if measurement.name in _PARAMETERS:
+    if measurement.unit == "parameters":
         return _prefixed(measurement.value, ("", " k", " M", " B", " T"))
-    if measurement.name == "flops":
+    if measurement.unit == "FLOPs":
         return _prefixed(measurement.value, (" FLOP", " kFLOP", " MFLOP", " GFLOP", " TFLOP"))
     return 1.0, f" {measurement.unit}" if measurement.unit else ""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from reports.number import Reading
 from reports.table import Table
@@ -55,17 +55,29 @@ class Grid:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing. `name` is its file's stem, `alt` says in words what it shows, `draw` makes the SVG when asked to.
+    """A drawing. `name` is its file's stem, `alt` says in words what it shows, `draw` makes its Vega-Lite spec.
 
-    A `narrow` one fits a phone; the others scroll there.
+    A `narrow` one has no use for the page's whole width. `table` holds its figures, where no table beside it does.
+    `label` is its name among others of a `Switch`.
     """
 
     name: str
     caption: str
     alt: str
-    draw: Callable[[], str] = field(compare=False)
+    draw: Callable[[], dict[str, Any]] = field(compare=False)
     narrow: bool = False
+    table: Table | None = None
+    label: str = ""
     kind: ClassVar[str] = "chart"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Charts of one kind, of which the page shows one at a time; all of them in print and in Markdown."""
+
+    title: str
+    charts: tuple[Chart, ...]
+    kind: ClassVar[str] = "switch"
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Block = Paragraph | Tiles | Grid | Chart | Code | Fold
+Block = Paragraph | Tiles | Grid | Chart | Switch | Code | Fold
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ class Section:
 
 
 def charts_in(sections: list[Section]) -> list[Chart]:
-    """Every chart of the sections, folded ones included, in reading order."""
+    """Every chart of the sections, those in folds and switches included, in reading order."""
     return [chart for section in sections for chart in _charts(section.blocks)]
 
 
@@ -109,6 +121,8 @@ def _charts(blocks: tuple[Block, ...]) -> list[Chart]:
     for block in blocks:
         if isinstance(block, Chart):
             found.append(block)
+        elif isinstance(block, Switch):
+            found.extend(block.charts)
         elif isinstance(block, Fold):
             found.extend(_charts(block.blocks))
     return found

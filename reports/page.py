@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
 from compress.errors import DataError
-from evaluation.measurement import Run
+from evaluation.measurement import Across, Run
 from reports.comparison import sections_over
-from reports.outline import SVG_OPENING, Block, Chart, Code, Fold, Grid, Paragraph, Section, Tile, Tiles, charts_in
+from reports.markdown import as_markdown
+from reports.outline import SVG_OPENING, Section, charts_in
 from reports.story import sections_of
-from reports.summary import COLUMNS, summary_csv
-from reports.table import escape, to_markdown
+from reports.summary import OPENING, summary_csv
 
 
-def write_report(runs: Sequence[Run], folder: Path, *, formats: Sequence[str] = ("html", "markdown")) -> Path:
+class _Drawing(NamedTuple):
+    """A chart, drawn: the spec that the page's script takes, and the SVG that is its file."""
+
+    spec: dict[str, Any]
+    still: str
+
+
+def write_report(
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    formats: Sequence[str] = ("html", "markdown"),
+    across: Across | None = None,
+) -> Path:
     """Write the report over one or several runs into `folder`, which is made if need be.
+
+    `across` is what comparing the runs pair by pair said.
 
     An earlier report in the folder goes, charts included; files that are no part of a report stay.
 
@@ -27,49 +43,56 @@ def write_report(runs: Sequence[Run], folder: Path, *, formats: Sequence[str] = 
     Raises:
         DataError: there are no runs.
     """
-    sections = _sections(runs)
-    drawings = {chart.name: chart.draw() for chart in charts_in(sections)}
+    sections = _sections(runs, across)
+    drawings = _drawings(sections)
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
     page, text, summary = folder / "index.html", folder / "report.md", folder / "summary.csv"
     summary.write_text(summary_csv(runs), encoding="utf-8")  # first: by it a report that was cut short is known
-    for name, svg in drawings.items():
-        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    for name, drawing in drawings.items():
+        (folder / f"{name}.svg").write_text(drawing.still, encoding="utf-8")
     if "markdown" in formats:
-        text.write_text(render_markdown(runs), encoding="utf-8")
+        text.write_text(render_markdown(runs, across), encoding="utf-8")
     if "html" in formats:
         page.write_text(_html(_title(runs), sections, drawings), encoding="utf-8")
     return page if "html" in formats else text
 
 
-def render_html(runs: Sequence[Run]) -> str:
-    """The page as one string that needs no other file: style and charts are inside, nothing is fetched.
+def render_html(runs: Sequence[Run], across: Across | None = None, *, drawn: bool = True) -> str:
+    """The page as one string that needs no other file: style, script and charts are inside, nothing is fetched.
+
+    With `drawn` false the drawings and the script are left out, which take most of the time: the words are the same.
 
     Raises:
         DataError: there are no runs.
     """
-    sections = _sections(runs)
-    return _html(_title(runs), sections, {chart.name: chart.draw() for chart in charts_in(sections)})
+    sections = _sections(runs, across)
+    return _html(_title(runs), sections, _drawings(sections) if drawn else {})
 
 
-def render_markdown(runs: Sequence[Run]) -> str:
+def render_markdown(runs: Sequence[Run], across: Across | None = None) -> str:
     """The same report as Markdown. Its charts are the SVG files that `write_report` puts beside it.
 
     Raises:
         DataError: there are no runs.
     """
-    lines = [f"# {escape(_title(runs))}"]
-    for section in _sections(runs):
-        lines.append(f"{'#' * section.level} {escape(section.title)}")
-        lines += [_markdown(block) for block in section.blocks]
-    return "\n\n".join(lines) + "\n"
+    return as_markdown(_title(runs), _sections(runs, across), runs[0] if len(runs) == 1 else None)
+
+
+def charts_of(runs: Sequence[Run], folder: Path, across: Across | None = None) -> list[Path]:
+    """The SVG files that a report over the runs has in its folder.
+
+    Raises:
+        DataError: there are no runs.
+    """
+    return [folder / f"{chart.name}.svg" for chart in charts_in(_sections(runs, across))]
 
 
 def _clear(folder: Path) -> None:
     """Remove an earlier report. It is known by its summary, and its charts by how they begin: the user may have asked
     for a report in a folder with pages and drawings of their own."""
     summary = folder / "summary.csv"
-    if not _begins(summary, ",".join(COLUMNS)):
+    if not _begins(summary, OPENING):
         return
     charts = [path for path in folder.glob("*.svg") if _begins(path, SVG_OPENING)]
     for path in (*charts, folder / "index.html", folder / "report.md", summary):
@@ -84,19 +107,32 @@ def _begins(file: Path, opening: str) -> bool:
         return content.read(len(wanted)) == wanted
 
 
-def _sections(runs: Sequence[Run]) -> list[Section]:
+def _sections(runs: Sequence[Run], across: Across | None) -> list[Section]:
     if not runs:
         raise DataError("no runs were given, wanted at least one; a run is a folder with a run.json in it")
-    return sections_of(runs[0]) if len(runs) == 1 else sections_over(runs)
+    return sections_of(runs[0]) if len(runs) == 1 else sections_over(runs, across)
 
 
 def _title(runs: Sequence[Run]) -> str:
     return runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
 
 
-def _html(title: str, sections: list[Section], drawings: dict[str, str]) -> str:
-    from reports.chart import themed
+def _drawings(sections: list[Section]) -> dict[str, _Drawing]:
+    from reports.charts.still import still
 
+    drawings = {}
+    for chart in charts_in(sections):
+        spec = chart.draw()
+        drawings[chart.name] = _Drawing(spec, still(chart.name, chart.alt, spec))
+    return drawings
+
+
+def _html(title: str, sections: list[Section], drawings: dict[str, _Drawing]) -> str:
+    from reports.charts.script import as_data, dark_pairs, digest, script
+    from reports.charts.still import themed
+    from reports.charts.theme import COLOURS
+
+    text = script(charts=bool(drawings))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("reports"),
         autoescape=True,
@@ -104,38 +140,14 @@ def _html(title: str, sections: list[Section], drawings: dict[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # The drawings are ours and escape their own text; all else is data and is escaped by the template.
-    charts = {name: Markup(themed(svg)) for name, svg in drawings.items()}
-    return environment.get_template("page.html").render(title=title, sections=sections, charts=charts)
-
-
-def _markdown(block: Block) -> str:
-    match block:
-        case Paragraph():
-            text = escape(block.text)
-            return f"> **{text}**" if block.tone == "bad" else f"*{text}*" if block.tone == "note" else text
-        case Tiles():
-            lines = (f"- **{escape(tile.name)}: {escape(tile.reading.figure)}** {_told(tile)}" for tile in block.tiles)
-            return "\n".join(line.rstrip() for line in lines)
-        case Grid():
-            return f"**{escape(block.table.caption)}**\n\n{to_markdown(block.table)}"
-        case Chart():
-            return f"![{escape(block.alt)}]({block.name}.svg)\n\n*{escape(block.caption)}*"
-        case Code():
-            fence = _fence(block.text)
-            return f"{fence}{block.language}\n{block.text}\n{fence}"
-        case Fold():
-            inner = "\n\n".join(_markdown(each) for each in block.blocks)
-            return f"<details><summary>{escape(block.title)}</summary>\n\n{inner}\n\n</details>"
-
-
-def _told(tile: Tile) -> str:
-    return ", ".join(escape(part) for part in (tile.reading.spread, tile.words) if part)
-
-
-def _fence(text: str) -> str:
-    """A fence that the text cannot close."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return fence
+    # Drawings and specs are ours and escape what they hold; all else is data and is escaped by the template.
+    return environment.get_template("page.html").render(
+        title=title,
+        sections=sections,
+        stills={name: Markup(themed(drawing.still)) for name, drawing in drawings.items()},
+        specs={name: Markup(as_data(drawing.spec)) for name, drawing in drawings.items()},
+        colours=COLOURS,
+        dark_pairs=Markup(as_data(dark_pairs())),
+        script=Markup(text),
+        digest=digest(text),
+    )

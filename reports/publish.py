@@ -6,17 +6,19 @@ written, and the exit code says whether anything differs.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from evaluation.measurement import FILE_NAME, Run, read_run
-from reports.page import render_markdown, write_report
+from reports.page import charts_of, render_html, render_markdown, write_report
+from reports.readme import fill_markers
 from reports.summary import summary_csv
-from reports.table import fill_markers
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = Path("reports") / "published"
+_DRAWINGS = re.compile(r"<(svg|script)\b.*?</\1>|'sha256-[^']*'|'none'", re.DOTALL)
 
 
 def published_runs(root: Path = ROOT) -> dict[str, Run]:
@@ -33,15 +35,32 @@ def publish(root: Path = ROOT) -> None:
 
 
 def differing(root: Path = ROOT) -> Iterator[Path]:
-    """Texts in the tree that say something else than the `run.json` they are made from."""
+    """Files in the tree that say something else than the `run.json` they are made from, and charts that are missing.
+
+    Of a page the words, tables and links are compared, not its drawings: where a letter ends in those depends on the
+    fonts of the machine that drew them.
+    """
     runs = published_runs(root)
     wanted = {root / "README.md": fill_markers((root / "README.md").read_text(encoding="utf-8"), runs)}
     for name, run in runs.items():
-        wanted[root / PUBLISHED / name / "report.md"] = render_markdown([run])
-        wanted[root / PUBLISHED / name / "summary.csv"] = summary_csv([run])
+        folder = root / PUBLISHED / name
+        wanted[folder / "report.md"] = render_markdown([run])
+        wanted[folder / "summary.csv"] = summary_csv([run])
+        if not _says(folder / "index.html", render_html([run], drawn=False)):
+            yield folder / "index.html"
+        yield from (file for file in charts_of([run], folder) if not file.exists())
     for file, text in wanted.items():
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             yield file
+
+
+def _says(page: Path, undrawn: str) -> bool:
+    """Whether the page holds what it holds without its drawings and scripts."""
+    return page.exists() and _without_drawings(page.read_text(encoding="utf-8")) == _without_drawings(undrawn)
+
+
+def _without_drawings(page: str) -> str:
+    return _DRAWINGS.sub("", page)
 
 
 def main(arguments: list[str]) -> int:

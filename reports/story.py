@@ -9,20 +9,33 @@ import yaml
 
 from evaluation.measurement import Measurement, Run
 from reports import cast, sweep
+from reports.appendix import record_blocks
+from reports.attribution import attribution_blocks, literature_blocks
+from reports.broke import broke_blocks
+from reports.curve import training_charts
 from reports.datacard import data_blocks
-from reports.drawing import anatomy_chart, anatomy_rows, headline_chart, steps_chart, tradeoff_chart, training_charts
+from reports.drawing import headline_chart, latency_chart, waterfall_chart
+from reports.front import front_table
 from reports.headline import gates_table, headline_blocks, quality_table
+from reports.layers import anatomy_chart, anatomy_rows, importance_charts
+from reports.links import linked
 from reports.machine import machine_table
 from reports.number import Reading, per_cent, plain, read_measurement
 from reports.outline import Block, Code, Fold, Grid, Paragraph, Section
 from reports.record import table_of_record
-from reports.table import Cell, Table, compared, measured, method_of, table_of, title_of
+from reports.scatter import tradeoff_block
+from reports.size import part_blocks, size_table
+from reports.speed import speed_blocks
+from reports.table import Cell, Table, compared, marked, measured, method_of, table_of, title_of
 
 if TYPE_CHECKING:
     from evaluation.measurement import Target
 
+RECORDS = "measurements"
+"""The name of the section that figures lead to."""
+
 _MOST_ROWS = 60
-_SHOWN_ELSEWHERE = ("anatomy", "data", "source", "variants", "sweep")
+_SHOWN_ELSEWHERE = ("anatomy", "data", "source", "variants", "sweep", "parts", "flips", "flips_count", "slices")
 
 Part = tuple[str, str, Iterable[Block | None]]
 
@@ -33,16 +46,16 @@ def sections_of(run: Run, *, prefix: str = "", level: int = 2) -> list[Section]:
     parts += [
         ("training", "Training", training_charts(run, prefix)),
         ("gates", "Gates", _gates(run)),
-        ("data", "Data", _data(run)),
-        ("tables", "Recorded by the stages" if run.targets else "What was recorded", _other_tables(run)),
         ("environment", "Environment", [_grid(machine_table(run.environment))]),
         ("skipped", "Not measured", _skipped(run)),
-        ("measurements", "All measurements", [_all_measurements(run)]),
+        ("data", "Data", _data(run)),
         ("recipe", "Recipe", _recipe(run)),
         ("reproduce", "How to reproduce", _reproduce(run)),
+        ("tables", "Recorded by the stages" if run.targets else "What was recorded", _other_tables(run)),
+        (RECORDS, "All measurements", record_blocks(run)),
     ]
     kept = ((name, title, tuple(block for block in blocks if block)) for name, title, blocks in parts)
-    return [Section(f"{prefix}{name}", title, blocks, level) for name, title, blocks in kept if blocks]
+    return linked([Section(f"{prefix}{name}", title, blocks, level) for name, title, blocks in kept if blocks], prefix)
 
 
 def _of_one(run: Run, prefix: str) -> list[Part]:
@@ -51,9 +64,11 @@ def _of_one(run: Run, prefix: str) -> list[Part]:
     return [
         ("headline", "What it comes to", headline),
         ("steps", "Step by step", _steps(run, prefix)),
-        ("tradeoff", "Quality against latency", [tradeoff_chart([run], prefix), _quality(run), quality_table(run)]),
-        ("latency", "Latency by shape", _latency(run)),
+        ("tradeoff", "Quality against latency, size and memory", _tradeoff(run, prefix)),
+        ("latency", "Latency by batch and length", [latency_chart(run, prefix), *speed_blocks(run)]),
         ("anatomy", "Anatomy, layer by layer", _anatomy(run, prefix)),
+        ("importance", "Head importance", importance_charts(run, prefix)),
+        ("broke", "What broke", broke_blocks(run)),
     ]
 
 
@@ -61,10 +76,11 @@ def _of_sweep(run: Run, prefix: str) -> list[Part]:
     """What a sweep shows first: its variants, and which are worth their cost."""
     return [
         ("headline", "What it comes to", [*sweep.opening(run), Paragraph(method_of(run), "note")]),
-        ("front", "Quality against cost", sweep.front_blocks(run, prefix)),
+        ("front", "Quality against latency, size and memory", sweep.front_blocks(run, prefix)),
         ("variants", "Variants", [*sweep.variants(run), _lineage(run)]),
-        ("latency", "Latency by shape", _latency(run)),
+        ("latency", "Latency by batch and length", speed_blocks(run)),
         ("anatomy", "Anatomy, layer by layer", [_units_of_groups(run)]),
+        ("broke", "What broke", broke_blocks(run)),
     ]
 
 
@@ -78,9 +94,20 @@ def _steps(run: Run, prefix: str) -> Iterator[Block | None]:
     path = cast.path_of(run)
     if len(path) < 2:
         return
-    yield steps_chart(run, prefix)
+    yield waterfall_chart(run, prefix)
     yield Grid(_steps_table(run, path))
+    yield from attribution_blocks(run)
+    yield from literature_blocks(run)
     yield _lineage(run)
+
+
+def _tradeoff(run: Run, prefix: str) -> Iterator[Block | None]:
+    yield tradeoff_block([run], prefix)
+    for metric in cast.metrics_of(run)[:1]:
+        yield _grid(front_table(run, metric))
+    yield _quality(run)
+    yield quality_table(run)
+    yield size_table(run)
 
 
 def _steps_table(run: Run, path: list[Target]) -> Table:
@@ -90,7 +117,7 @@ def _steps_table(run: Run, path: list[Target]) -> Table:
     columns = ["step", "what it is", "parameters", "size", "change"]
     columns += [f"p50 at {shape}", f"speed-up over {reference}"]
     columns += [name for metric in metrics for name in (metric, cast.loss_name(run, metric))]
-    return _marked("What each step did", columns, rows, path)
+    return marked("What each step did", columns, rows, path)
 
 
 def _step_row(run: Run, place: int, path: list[Target]) -> list[Cell]:
@@ -137,41 +164,22 @@ def _recorded(step: dict[str, object], when: str, name: str) -> Cell:
     value = sizes.get(name) if isinstance(sizes, dict) else None
     if not isinstance(value, int | float):
         return ""
-    return read_measurement(Measurement(target="", name=name, value=value, unit=name, higher_is_better=False))
+    record = Measurement(target="", name=name, value=value, unit=name, higher_is_better=False)
+    return Reading(read_measurement(record).figure)
 
 
 def _quality(run: Run) -> Grid | None:
     metrics = cast.metrics_of(run)
     targets = [target for target in cast.targets_of(run) if any(run.measured(target.name, name) for name in metrics)]
     rows = [[title_of(target), *(measured(run, target.name, name) for name in metrics)] for target in targets]
-    return Grid(_marked("Quality of every target", ["target", *metrics], rows, targets)) if rows else None
-
-
-def _latency(run: Run) -> Iterator[Block]:
-    baselines = cast.baselines_of(run)
-    for shape in cast.shapes_of(run):
-        at = shape.conditions
-        targets = [target for target in cast.targets_of(run) if run.measured(target.name, "latency_p50_ms", **at)]
-        rows: list[list[Cell]] = [
-            [
-                title_of(target),
-                target.runtime,
-                measured(run, target.name, "latency_p50_ms", **at),
-                measured(run, target.name, "latency_p95_ms", **at),
-                *(compared(run, target.name, baseline, "speedup", **at) for baseline in baselines),
-            ]
-            for target in targets
-        ]
-        if not rows:
-            continue
-        columns = ["target", "runtime", "p50", "p95", *(f"speed-up over {baseline}" for baseline in baselines)]
-        yield Grid(_marked(f"{shape} (batch x tokens)", columns, rows, targets))
+    return Grid(marked("Quality of every target", ["target", *metrics], rows, targets)) if rows else None
 
 
 def _anatomy(run: Run, prefix: str) -> Iterator[Block | None]:
     if anatomy_rows(run):
         yield anatomy_chart(run, prefix)
         yield _units_of_groups(run)
+    yield from part_blocks(run)
 
 
 def _units_of_groups(run: Run) -> Fold | None:
@@ -202,7 +210,8 @@ def _data(run: Run) -> Iterator[Block | None]:
 def _other_tables(run: Run) -> Iterator[Block]:
     """Tables that the stages recorded, folded; open where no target was measured, as they are what the run is about."""
     for name, record in run.tables.items():
-        table = None if name in _SHOWN_ELSEWHERE else table_of_record(name, record)
+        elsewhere = name in _SHOWN_ELSEWHERE or name.endswith(".head_scores")
+        table = None if elsewhere else table_of_record(name, record)
         if table:
             folded = bool(run.targets) or len(table.rows) > _MOST_ROWS
             yield Fold(name, (Grid(table),)) if folded else Grid(table)
@@ -213,19 +222,6 @@ def _skipped(run: Run) -> Iterator[Block]:
         yield Grid(
             table_of("Not measured", ["baseline", "reason"], [(each.target, each.reason) for each in run.skipped])
         )
-
-
-def _all_measurements(run: Run) -> Fold | None:
-    rows: list[list[Cell]] = []
-    for m in run.measurements:
-        reading = read_measurement(m)
-        conditions = ", ".join(f"{name} {value}" for name, value in m.conditions.items())
-        count = "" if m.count is None else Reading(f"{m.count:,}")
-        rows.append([m.target, m.name, Reading(reading.figure), reading.interval, count, m.unit, conditions])
-    columns = ["target", "name", "value", "95 % interval", "count", "unit", "conditions"]
-    accent = [place for place, m in enumerate(run.measurements) if m.target == "result"]
-    title = f"{len(rows)} figures; in full precision they are in summary.csv"
-    return Fold(title, (Grid(table_of("All measurements", columns, rows, accent=accent)),)) if rows else None
 
 
 def _recipe(run: Run) -> Iterator[Block]:
@@ -242,15 +238,19 @@ def _reproduce(run: Run) -> Iterator[Block]:
         told += [f"with this program at commit {commit}"] if commit else []
         told += ["with the package versions that stand under Environment"] if run.environment.get("packages") else []
         yield Paragraph(f"{', '.join(told)}:")
-        yield Code(sweep.command_of(run) if cast.variants_of(run) else "compress run recipe.yaml", "sh")
+        yield Code("\n".join(_commands(run)), "sh")
         yield Paragraph("Weights and decisions come out equal on the same machine. Times are measured anew.", "note")
 
 
-def _marked(caption: str, columns: list[str], rows: list[list[Cell]], targets: list[Target]) -> Table:
-    """A table of one row per target: the result stands out, baselines stand back."""
-    accent = [place for place, target in enumerate(targets) if target.kind == "result"]
-    muted = [place for place, target in enumerate(targets) if target.kind == "baseline"]
-    return table_of(caption, columns, rows, accent=accent, muted=muted)
+def _commands(run: Run) -> Iterator[str]:
+    """What to type: the recipe again beside the first run, then both compared."""
+    deploy = run.recipe.get("deploy")
+    meant = deploy.get("device") if isinstance(deploy, dict) else None
+    ran_on = run.environment.get("device")
+    device = f" --device {ran_on}" if ran_on in ("cpu", "cuda") and ran_on != meant else ""
+    command = sweep.command_of(run) if cast.variants_of(run) else "compress run recipe.yaml"
+    yield f"{command} -o again{device}"
+    yield "compress report . again -o comparison"
 
 
 def _grid(table: Table | None) -> Grid | None:

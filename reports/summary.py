@@ -1,4 +1,4 @@
-"""`summary.csv`: every measurement and comparison of the runs in full precision, one per line, for other programs."""
+"""`summary.csv`: every measurement, comparison and gate of the runs in full precision, one per line, for programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from evaluation.measurement import Comparison, Measurement, Run
+from evaluation.measurement import Comparison, Gate, Measurement, Run
 from reports import cast
 
 COLUMNS = (
@@ -25,7 +25,17 @@ COLUMNS = (
     "p_value",
     "verdict",
     "conditions",
+    "adjusted_p_value",
+    "margin",
+    "margin_p_value",
+    "noise",
+    "limit",
+    "passed",
+    "detail",
 )
+
+OPENING = ",".join(COLUMNS[:6])
+"""How every summary begins, those of older versions too."""
 
 
 def summary_csv(runs: Sequence[Run]) -> str:
@@ -34,14 +44,16 @@ def summary_csv(runs: Sequence[Run]) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for run, label in zip(runs, cast.labels_of(runs), strict=True):
-        records: list[Measurement | Comparison] = [*run.measurements, *run.comparisons]
+        records: list[Measurement | Comparison | Gate] = [*run.measurements, *run.comparisons, *run.gates]
         writer.writerows(_row(label, record) for record in records)
     return text.getvalue()
 
 
-def _row(label: str, record: Measurement | Comparison) -> dict[str, object]:
+def _row(label: str, record: Measurement | Comparison | Gate) -> dict[str, object]:
     fields = record.model_dump(mode="json")
-    fields["conditions"] = json.dumps(fields["conditions"], sort_keys=True, ensure_ascii=False)
-    if "higher_is_better" in fields:
-        fields["higher_is_better"] = json.dumps(fields["higher_is_better"])
+    if "conditions" in fields:
+        fields["conditions"] = json.dumps(fields["conditions"], sort_keys=True, ensure_ascii=False)
+    for name in ("higher_is_better", "passed"):
+        if name in fields:
+            fields[name] = json.dumps(fields[name])
     return {"run": label, "record": type(record).__name__.lower(), **fields}

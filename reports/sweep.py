@@ -9,11 +9,11 @@ from typing import Any
 
 from evaluation.measurement import Comparison, Run, Verdict
 from reports import cast
-from reports.drawing import front_chart
 from reports.front import Cost, Place, between, costs_of, places
 from reports.headline import gate_notice, gates_table
 from reports.number import Reading, plain, read_comparison, read_measurement
 from reports.outline import Block, Fold, Grid, Paragraph, Tile, Tiles
+from reports.scatter import front_chart
 from reports.table import Cell, Table, results, table_of
 
 _SAID: dict[Verdict | None, str] = {"better": "better", "worse": "worse", "tie": "a tie", None: ""}
@@ -131,7 +131,7 @@ def _said(run: Run, comparison: Comparison | None) -> Cell:
     """A comparison, with its verdict behind the interval; sizes are counted, and have none to doubt."""
     if comparison is None:
         return ""
-    reading = read_comparison(comparison, unit=cast.unit_of(run, str(comparison.conditions.get("metric", ""))))
+    reading = read_comparison(comparison, unit=cast.loss_unit(run, str(comparison.conditions.get("metric", ""))))
     verdict = _SAID[comparison.verdict] if comparison.name != "compression_ratio" else ""
     return replace(reading, interval=": ".join(part for part in (verdict, reading.interval) if part), count=None)
 

@@ -1,21 +1,19 @@
-"""Tables: their shape, their Markdown, and the results table that a README keeps between two markers."""
+"""Tables: their shape, their Markdown, and the table of all targets of a run."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from compress.errors import DataError
 from evaluation.measurement import Run, Target
 from reports import cast
 from reports.number import Reading, read_comparison, read_measurement
 
 Cell = str | Reading
 
-_OPEN = re.compile(r"<!-- results:(?P<name>\S+) -->")
+_MOST_METRICS = 2
 _WORDY = 24
-_SHUT = "<!-- /results -->"
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Table:
     """Rows of cells under column names; the first cell of a row is its heading.
 
     `accent` and `muted` are the indices of rows that stand out or stand back. Columns that hold readings are numbers
-    and are aligned to the right.
+    and are aligned to the right. `anchors` are the names of the rows that readings elsewhere lead to; none where empty.
     """
 
     caption: str
@@ -31,9 +29,14 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     accent: frozenset[int] = frozenset()
     muted: frozenset[int] = frozenset()
+    anchors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.caption
+
+    def anchor(self, row: int) -> str:
+        """The name of a row; empty where nothing leads to it."""
+        return self.anchors[row] if self.anchors else ""
 
     def numeric(self, column: int) -> bool:
         """True where a column holds readings."""
@@ -51,6 +54,7 @@ def table_of(
     *,
     accent: Iterable[int] = (),
     muted: Iterable[int] = (),
+    anchors: Iterable[str] = (),
 ) -> Table:
     """A table without the columns that are empty in every row; the first column always stays.
 
@@ -72,7 +76,15 @@ def table_of(
         tuple(tuple(row[place] for place in kept) for row in listed),
         frozenset(accent),
         frozenset(muted),
+        tuple(anchors),
     )
+
+
+def marked(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], targets: Sequence[Target]) -> Table:
+    """A table of one row per target: the result stands out, baselines stand back."""
+    accent = [place for place, target in enumerate(targets) if target.kind == "result"]
+    muted = [place for place, target in enumerate(targets) if target.kind == "baseline"]
+    return table_of(caption, columns, rows, accent=accent, muted=muted)
 
 
 def to_markdown(table: Table) -> str:
@@ -94,7 +106,7 @@ def escape(text: str) -> str:
 
 
 def results_table(run: Run) -> str:
-    """The table that a README embeds: every target's size, quality and speed, and below it machine and method.
+    """What a terminal and a README show: every target's size, quality and speed, and below it machine and method.
 
     Ratios and lost quality are against the reference, the first baseline.
     """
@@ -102,10 +114,10 @@ def results_table(run: Run) -> str:
 
 
 def results(run: Run) -> Table:
-    """Every target of a run in one table: baselines first, then step by step to the result."""
+    """Every target of a run in one table: baselines first, then step by step to the result. Two metrics at most."""
     targets = cast.targets_of(run)
     reference = cast.reference_of(run)
-    metrics, shapes = cast.metrics_of(run), cast.shapes_of(run)
+    metrics, shapes = cast.metrics_of(run)[:_MOST_METRICS], cast.shapes_of(run)
     columns = ["model", "parameters", "size", *metrics[:1]]
     columns += [*(cast.loss_name(run, metric) for metric in metrics[:1]), *metrics[1:]]
     columns += [str(shape) for shape in shapes]
@@ -131,6 +143,8 @@ def method_of(run: Run) -> str:
         parts.append("In parentheses: 95 % interval; n is the number of test examples or of timed calls.")
     if cast.shapes_of(run):
         parts.append("Times are medians, shapes are batch x tokens.")
+    if any(comparison.noise is not None for comparison in run.comparisons):
+        parts.append("Noise: how far one target's ratio to itself lay from 1 at that shape.")
     reference = cast.reference_of(run)
     compared_in = {comparison.name for comparison in run.comparisons if comparison.baseline == reference}
     told = ["ratios (x)"] if compared_in & {"speedup", "compression_ratio"} else []
@@ -156,36 +170,11 @@ def measured(run: Run, target: str, name: str, **conditions: object) -> Cell:
 def compared(run: Run, target: str, baseline: str | None, name: str, **conditions: object) -> Cell:
     """A cell with a comparison, empty where it was not made."""
     found = run.compared(target, baseline, name, **conditions) if baseline else None
-    return read_comparison(found, unit=cast.unit_of(run, str(conditions.get("metric", "")))) if found else ""
-
-
-def fill_markers(text: str, runs: Mapping[str, Run]) -> str:
-    """`text` with the results table of run NAME between each `<!-- results:NAME -->` and its `<!-- /results -->`.
-
-    What stood between the markers goes; doing it twice changes nothing.
-
-    Raises:
-        DataError: a marker names a run that is not in `runs`, or is not closed, or is closed without being opened.
-    """
-    pieces, place = [], 0
-    while opened := _OPEN.search(text, place):
-        shut = text.find(_SHUT, opened.end())
-        following = _OPEN.search(text, opened.end())
-        if shut < 0 or (following and following.start() < shut):
-            raise DataError(f"line {_row(text, opened.start())}: {opened[0]} is not closed; wanted {_SHUT} after it")
-        if opened["name"] not in runs:
-            known = ", ".join(sorted(runs)) or "none"
-            raise DataError(
-                f"line {_row(text, opened.start())}: {opened[0]} names no known run; known: {known}; "
-                "is its run.json missing, or the name misspelt?"
-            )
-        pieces += [_checked(text, place, opened.end()), "\n", results_table(runs[opened["name"]]), "\n", _SHUT]
-        place = shut + len(_SHUT)
-    return "".join([*pieces, _checked(text, place, len(text))])
+    return read_comparison(found, unit=cast.loss_unit(run, str(conditions.get("metric", "")))) if found else ""
 
 
 def _result_row(run: Run, target: Target, reference: str | None) -> list[Cell]:
-    name, metrics = target.name, cast.metrics_of(run)
+    name, metrics = target.name, cast.metrics_of(run)[:_MOST_METRICS]
     row: list[Cell] = [title_of(target), measured(run, name, "parameters")]
     row.append(_with_ratio(measured(run, name, "bytes"), compared(run, name, reference, "compression_ratio")))
     for metric in metrics[:1]:
@@ -203,7 +192,8 @@ def _with_ratio(figure: Cell, ratio: Cell) -> Cell:
     """A figure, and its ratio to the reference with the interval where there is one: `2.93 ms (9.8x, 9.5 to 10.1)`."""
     if not isinstance(figure, Reading) or not isinstance(ratio, Reading):
         return figure
-    return Reading(figure.figure, ", ".join(note for note in (ratio.figure, ratio.interval) if note), figure.count)
+    beside = ", ".join(note for note in (ratio.figure, ratio.interval, ratio.remark) if note)
+    return replace(figure, interval=beside)
 
 
 def _threads(counts: set[object]) -> str:
@@ -211,17 +201,6 @@ def _threads(counts: set[object]) -> str:
         return ""
     (count,) = counts
     return f", {count} thread{'' if count == 1 else 's'}"
-
-
-def _checked(text: str, start: int, end: int) -> str:
-    stray = text.find(_SHUT, start, end)
-    if stray >= 0:
-        raise DataError(f"line {_row(text, stray)}: {_SHUT} closes nothing; wanted <!-- results:NAME --> before it")
-    return text[start:end]
-
-
-def _row(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1
 
 
 def _line(cells: Iterable[str]) -> str:

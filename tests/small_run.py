@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tiny import tiny_bundle, tiny_split
 from compress import cli
 from compress.commands.run import run
 from compress.folder import save
-from compress.runtimes.timing import time_interleaved
+from compress.runtimes.timing import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout, which a subprocess has to import from."""
@@ -99,7 +98,7 @@ def small_recipe() -> dict[str, Any]:
             {"export": {"attention": "fused"}},
             {"quantize": {"method": "dynamic_int8"}},
         ],
-        "measure": {"baselines": ["torch-fp32"], "metrics": ["accuracy", "f1"]},
+        "measure": {"baselines": ["torch-fp32"], "metrics": ["accuracy", "f1"], "footprint": False},
     }
 
 
@@ -157,7 +156,9 @@ def run_small(
 
 def few_rounds(patch: pytest.MonkeyPatch) -> None:
     """Time as little as can be: what is tested here is not how fast anything is."""
-    patch.setattr("evaluation.speed.time_interleaved", partial(time_interleaved, block_calls=5, pause_seconds=0.01))
+    patch.setattr("evaluation.speed.LIMITS", Limits(block_calls=3, pause_seconds=0.0, warmup_calls=1, fewest_calls=1))
+    patch.setattr("evaluation.speed.TEXTS", 8)
+    patch.setattr("evaluation.suite.footprints", lambda *_: ([], []))  # takes seconds a target
 
 
 def write_recipe(file: Path, values: Any) -> Path:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("compress", "evaluation", "reports", "recipes")
-HEAVY = ("torch", "onnxruntime", "transformers", "matplotlib")
+HEAVY = ("torch", "onnxruntime", "transformers", "altair", "vl_convert")
 
 
 @cache

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from small_run import ROOT, Answer, Small, command, copy_of, few_rounds, finished_run, make_small, outside
 
+from compress import __version__
 from compress.data import load_data
 from compress.packages import Pin
 from compress.recipe import read_recipe
@@ -54,6 +55,11 @@ def refused(answer: Answer, said: str, *, code: int = 2) -> None:
 
 
 # What commands answer
+
+
+def test_the_version_is_that_of_the_package(ask):
+    answer = ask("--version")
+    assert (answer.code, answer.out) == (0, f"compress {__version__}\n")
 
 
 def test_help_names_every_command(ask):
@@ -425,7 +431,8 @@ def start(home: Path, cache: Path, log: Path, *words: str) -> subprocess.Popen[s
         return subprocess.Popen(command, cwd=home, env=outside(cache), stdout=subprocess.PIPE, stderr=err, text=True)
 
 
-def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on_from_there(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_with_130_and_the_same_command_goes_on_from_there(sent, tmp_path):
     small = make_small(tmp_path / "home", stages=[{"export": {"attention": "plain"}}])
     log = tmp_path / "log"
     words = ("run", "small.yaml", "-o", "out", "--set", "prepare.finetune.epochs=500")
@@ -434,7 +441,7 @@ def test_ctrl_c_leaves_with_130_and_the_same_command_goes_on_from_there(tmp_path
     while "p1-finetune   0%" not in log.read_text(encoding="utf-8") and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(0.5)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(sent)
     out, _ = running.communicate(timeout=300)
     said = log.read_text(encoding="utf-8")
     assert running.returncode == 130, said

@@ -9,8 +9,8 @@ import pytest
 from small_run import Answer, Small, command, copy_of, few_rounds, finished_run
 
 from compress.recipe import Gates
-from evaluation.gates import judge
-from evaluation.measurement import Comparison, Gate, Run, read_run
+from evaluation.gates import judge, margins
+from evaluation.measurement import Comparison, Gate, Measurement, Run, read_run
 
 QUALITY = {"max_quality_drop": {"metric": "accuracy", "drop": 0.03}}
 SPEED = {"min_speedup": {"baseline": "onnx-fp32", "shape": "1x16", "ratio": 2.0}}
@@ -57,6 +57,28 @@ def test_a_bound_judges_the_worse_end_of_the_interval(gate, row, value, end):
     assert (strict.passed, strict.value) == (False, end)
     assert "worse end" in strict.detail
     assert "worse end" not in plain.detail
+
+
+def test_a_bound_on_quality_says_how_likely_such_data_were_if_too_much_was_lost():
+    row = DROP | {"value": 0.01, "low": 0.0, "high": 0.02, "margin": 0.03, "margin_p_value": 0.004}
+    assert judged(bound(QUALITY), row)[0].p_value == 0.004
+    assert judged(QUALITY, row)[0].p_value is None
+    assert judged(bound(QUALITY), row | {"margin": 0.05})[0].p_value is None  # computed for another limit
+    assert margins(Gates.model_validate(QUALITY)) == {"accuracy": 0.03}
+    assert margins(Gates()) == {}
+
+
+def test_outputs_that_are_not_finite_fail_a_gate_that_nobody_asked_for():
+    rows = [
+        Measurement(target=target, name=name, value=3, unit="examples", count=90, higher_is_better=False)
+        for target, name in (("result", "not_finite"), ("02-prune", "not_finite"), ("onnx-fp32", "accuracy"))
+    ]
+    found = judge(Gates(), Run(name="a", measurements=rows), reference="torch-fp32")
+    assert [(gate.name, gate.target, gate.value, gate.passed) for gate in found] == [
+        ("finite_outputs", "result", 3, False),
+        ("finite_outputs", "02-prune", 3, False),
+    ]
+    assert "of 90 examples" in found[0].detail
 
 
 def test_a_gain_in_quality_passes():
@@ -176,13 +198,14 @@ def test_a_stricter_gate_of_a_stage_is_not_passed_on_an_older_runs_word(tmp_path
 def test_a_gate_without_a_value_fails_and_says_so(tmp_path_factory, tmp_path: Path, monkeypatch):
     small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
     few_rounds(monkeypatch)
-    words = ["run", small.recipe, "-o", small.output, "--set", "measure.baselines=[torch-fp32, openvino]"]
-    words += ["--set", "gates={min_compression: {baseline: openvino, ratio: 1}}"]
+    words = ["run", small.recipe, "-o", small.output, "--set", "measure.baselines=[torch-fp32, openvino-int8]"]
+    words += ["--set", "gates={min_compression: {baseline: openvino-int8, ratio: 1}}"]
     answer = command(monkeypatch, *words, cache=small.cache)
     assert answer.code == 3, answer
     assert "gate min_compression of result failed: no value, limit 1 " in answer.message
     run = read_run(small.output)
-    assert [(one.target, one.reason) for one in run.skipped] == [("openvino", "this version has no OpenVINO runtime")]
+    reason = "this version quantizes for onnxruntime only"
+    assert [(one.target, one.reason) for one in run.skipped] == [("openvino-int8", reason)]
     assert [gate.value for gate in run.gates if gate.name == "min_compression"] == [None]
 
 
@@ -195,3 +218,31 @@ def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path
     assert answer.code == 3
     assert "gate parity of 03-export failed" in answer.message
     assert (small.output / "model" / "onnx" / "model_int8.onnx").exists()
+
+
+def test_a_result_whose_outputs_are_not_finite_is_kept_and_marked(tmp_path_factory, tmp_path: Path, monkeypatch):
+    """The quantized graph gives NaN for some texts: the run goes on to its end, and fails."""
+    from compress.runtimes import onnxruntime
+
+    small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
+    few_rounds(monkeypatch)
+    whole = onnxruntime.OnnxSession.outputs
+
+    def outputs(self, inputs, options=None):
+        scores = whole(self, inputs, options).copy()
+        if "int8" in self._graph.file_name:
+            scores[::7] = float("nan")
+        return scores
+
+    monkeypatch.setattr(onnxruntime.OnnxSession, "outputs", outputs)
+    words = ["run", small.recipe, "-o", small.output, "--set", "gates={max_quality_drop: {metric: accuracy, drop: 1}}"]
+    answer = command(monkeypatch, *words, cache=small.cache)
+    assert answer.code == 3, answer
+    assert "gate finite_outputs of result failed" in answer.message
+    assert "gate max_quality_drop of result failed: no value" in answer.message
+    run = read_run(small.output)
+    assert run.measured("result", "not_finite").value > 0
+    assert run.measured("result", "accuracy") is None
+    assert run.measured("result", "latency_p50_ms") is not None
+    assert (small.output / "report" / "index.html").exists()
+    assert command(monkeypatch, *words, cache=small.cache).code == 3  # found again without measuring

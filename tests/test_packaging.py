@@ -48,8 +48,8 @@ def test_every_module_is_in_the_wheel(contents):
             assert name in contents or name.startswith("reports/published/"), name
 
 
-def test_recipes_locks_and_templates_are_in_the_wheel(contents):
-    for pattern in ("recipes/*.yaml", "recipes/*.lock", "reports/templates/*"):
+def test_recipes_locks_claims_and_templates_are_in_the_wheel(contents):
+    for pattern in ("recipes/*.yaml", "recipes/*.lock", "reports/*.yaml", "reports/templates/*"):
         wanted = {file.relative_to(ROOT).as_posix() for file in ROOT.glob(pattern)}
         assert wanted, pattern
         assert wanted <= contents

@@ -340,6 +340,7 @@ def test_every_result_names_the_file_it_was_measured_from(small):
         (["deploy.shapes=[1x8, 1x65]"], "shape 1x65"),
         (["stages.prune.target.encoder_parameters=0.0001"], "prune"),
         (["prepare=[]", "data.tables.texts.label.names=[positive, negative]"], "name them in the model's order"),
+        (["prepare=[]", "data.tables.texts.label.names=[positive, negative, none]"], "trained for another task"),
     ],
 )
 def test_what_can_be_known_beforehand_is_said_before_any_stage_is_made(small, tmp_path, changes, said):

@@ -58,11 +58,16 @@ def test_no_command_opens_a_pickle(name, small, tmp_path, monkeypatch):
     shutil.copytree(small.model, folder)
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(pickle.dumps(Opened(trace)))
-    answer = command(monkeypatch, "measure", folder, "--data", small.table)
-    assert answer.code == 2
-    assert str(folder) in answer.message
-    assert "Traceback" not in answer.err
-    assert not trace.exists()
+    monkeypatch.chdir(small.home)
+    for words in (
+        ("measure", folder, "--data", small.table),
+        ("plan", small.recipe, "--set", f"model.source={folder}"),
+    ):
+        answer = command(monkeypatch, *words)
+        assert answer.code == 2
+        assert str(folder) in answer.message
+        assert "Traceback" not in answer.err
+        assert not trace.exists()
     with pytest.raises(FileExistsError):  # the pickle would have done it
         trace.mkdir()
         pickle.loads((folder / name).read_bytes())
@@ -241,13 +246,13 @@ def test_a_finished_run_gives_nothing_away(small):
 
 
 def test_a_finished_run_does_not_tell_where_its_sources_lay(small, tmp_path):
-    away = tmp_path / "home" / "alice"
+    away = tmp_path / "home" / "zebedee"
     run = copy_of(small, tmp_path / "project")
     away.mkdir(parents=True)
     model, table = run.model.rename(away / "secret-model"), run.table.rename(away / "texts.tsv")
-    run_small(run, f"model.source={model}", f"data.tables.texts.source=../home/alice/{table.name}")
+    run_small(run, f"model.source={model}", f"data.tables.texts.source=../home/zebedee/{table.name}")
     assert leaks(run.output) == []
-    assert [file for file in run.output.rglob("*") if file.is_file() and b"alice" in file.read_bytes()] == []
+    assert [file for file in run.output.rglob("*") if file.is_file() and b"zebedee" in file.read_bytes()] == []
     recipe = (run.output / "recipe.yaml").read_text()
     assert "source: secret-model\n" in recipe
     assert "source: texts.tsv\n" in recipe

@@ -93,7 +93,7 @@ def sample_recipe() -> dict[str, Any]:
             {"export": {"attention": "fused"}},
             {"quantize": {"method": "dynamic_int8"}},
         ],
-        "measure": {"baselines": ["torch-fp32"], "metrics": ["accuracy", "f1"]},
+        "measure": {"baselines": ["torch-fp32"], "metrics": ["accuracy", "f1"], "footprint": False},
         "gates": {"max_quality_drop": {"metric": "accuracy", "drop": 0.9}},
     }
 

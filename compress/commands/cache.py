@@ -29,7 +29,10 @@ def listing() -> dict[str, Any]:
     limit = limit_bytes()
     entries = [*stages(store), *sources(store)]
     totals = {kind: sum(entry.size_bytes for entry in entries if entry.kind == kind) for kind in _KINDS}
-    rows = [{**asdict(entry), "path": entry.path.relative_to(store.root).as_posix()} for entry in entries]
+    rows = [
+        {**asdict(entry), "key": _key(entry), "path": entry.path.relative_to(store.root).as_posix()}
+        for entry in entries
+    ]
     return {"folder": str(store.root), "limit_bytes": limit, "total_bytes": totals, "entries": rows}
 
 
@@ -38,6 +41,7 @@ def to_text(found: dict[str, Any]) -> str:
     rows = [
         (
             row["kind"],
+            row["key"],
             row["name"] or "?",
             row["recipe"] or "-",
             size_text(row["size_bytes"]),
@@ -49,13 +53,18 @@ def to_text(found: dict[str, Any]) -> str:
         for row in found["entries"]
         if row["kind"] == kind
     ]
-    heads = ("kind", "name", "recipe", "size", "made", "used", "")
+    heads = ("kind", "key", "name", "recipe", "size", "made", "used", "")
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
     totals = ", ".join(f"{_KINDS[kind]} {size_text(size)}" for kind, size in found["total_bytes"].items())
     limit = found["limit_bytes"]
     lines.append(f"{found['folder']}: {totals}" + (f"; {LIMIT} {size_text(limit)}" if limit is not None else ""))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _key(entry: Entry) -> str:
+    """Enough of a stage's key, or of a source's, to tell two of one name apart."""
+    return entry.path.name.removeprefix(".").partition(":")[2][:8] or entry.path.name.lstrip(".")[:8]
 
 
 _KINDS = {"stage": "stages", "unfinished": "unfinished stages", "source": "sources"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -33,8 +34,8 @@ SAMPLING_S = 2.0
 """How long stored stages are compared with their manifests: it means reading them whole."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 BROUGHT = {
-    "lm": "lm-eval's benchmarks of language models",
-    "sweep": "sweeps over several machines",
+    "energy": "what a GPU takes, asked of NVML",
+    "openvino": "the runtime OpenVINO",
     "test": "what the tests need",
 }
 """What each extra is for; cpu and gpu have a look of their own."""
@@ -259,11 +260,16 @@ def _version(package: str) -> str | None:
 
 
 def _pip() -> str:
-    return f"{Path(sys.executable).name} -m pip"
+    python = Path(sys.executable)
+    here = python.is_relative_to(Path.cwd())
+    return f"{shlex.quote(str(python.relative_to(Path.cwd()) if here else python))} -m pip"
 
 
 def _install(extra: str) -> str:
-    return f"{_pip()} install '{DISTRIBUTION}[{extra}]'"
+    """The command that brings what an extra names. This program itself may be in no registry that pip asks."""
+    named = [one for one in _declared() if one.marker and one.marker.evaluate({"extra": extra})]
+    wanted = [shlex.quote(f"{one.name}{one.specifier}") for one in named] or [f"-e '.[{extra}]'"]
+    return f"{_pip()} install {' '.join(wanted)}"
 
 
 def _told(fault: Exception) -> str:

@@ -24,9 +24,10 @@ from compress.sources import Lock, Sources
 from compress.store.store import cache_root
 from compress.tables.table import TableSettings, read_table
 from compress.task import Task
+from evaluation.energy import energy_note
 from evaluation.measurement import Run, Target, write_run
-from evaluation.predictions import write_predictions
-from evaluation.sitting import Conditions, Sitting, Subject
+from evaluation.predictions import FOLDER, write_predictions
+from evaluation.sitting import Conditions, Processes, Sitting, Subject
 from evaluation.suite import measure as measure_subjects
 from reports.page import write_report
 from reports.table import results_table
@@ -44,6 +45,8 @@ class Request:
     device: str
     threads: int | None
     seed: int
+    processes: Processes = "one"
+    footprint: bool = True
 
 
 def measure(request: Request, output: Path | None) -> Run:
@@ -67,13 +70,15 @@ def measure(request: Request, output: Path | None) -> Run:
         device=resolved_device(request.device),
         metrics=first.task.metrics,
         seed=request.seed,
+        processes=request.processes,
+        footprint=request.footprint,
     )
     with shown() as tell:
         names = [subject.target.name for subject in subjects]
         sitting = measure_subjects(subjects, conditions, baselines=names, progress=tell)
     run = _as_run(sitting, conditions)
     if output is not None:
-        _write(run, sitting, conditions.test, output)
+        _write(run, sitting, conditions.test, first.task, output)
     return run
 
 
@@ -190,15 +195,19 @@ def _columns(text: str) -> dict[str, str | int]:
 def _as_run(sitting: Sitting, conditions: Conditions) -> Run:
     return Run(
         name="measure",
-        environment=environment(conditions.device, conditions.threads),
+        environment={
+            **environment(conditions.device, conditions.threads),
+            "energy": energy_note(conditions.device),
+        },
         targets=list(sitting.targets),
         skipped=list(sitting.skipped),
         measurements=list(sitting.measurements),
         comparisons=list(sitting.comparisons),
+        tables=dict(sitting.tables),
     )
 
 
-def _write(run: Run, sitting: Sitting, test: Split, folder: Path) -> None:
-    write_predictions(sitting.predictions, test, folder / "predictions")
+def _write(run: Run, sitting: Sitting, test: Split, task: Task, folder: Path) -> None:
+    write_predictions(sitting.predictions, test, folder / FOLDER, task=task.name, evidence=sitting.evidence)
     write_run(run, folder)
     write_report([run], folder / "report")

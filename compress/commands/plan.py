@@ -16,15 +16,19 @@ from compress.memory import Phase, Texts, peak
 from compress.outline import Ask, Outline
 from compress.preflight import check, check_labels, check_runtime, longest_input, needs, shortage, texts_of
 from compress.recipe import Recipe, read_recipe, stage_name
+from compress.security import check_weights
 from compress.sources import Lock, Sources
 from compress.store.store import cache_root
 from compress.task import task_of
 from compress.training.loop import Training
+from compress.weights import stored_weights
 
 Planned = dict[str, Any]
 
 BLOCK_SECONDS = 8.0
-"""What timing one target at one shape takes, all rounds together."""
+"""What timing one target at one shape, or on real texts, takes, all rounds together."""
+FOOTPRINT_SECONDS = 5.0
+"""What the fresh process takes in which a target's load time and memory are measured."""
 EFFICIENCY = 0.4
 """Of a large matrix product's speed, what training small batches reaches."""
 FLOAT_BYTES = 4.0
@@ -65,6 +69,7 @@ def to_text(planned: Planned) -> str:
     lines = [f"{planned['name']}: {len(planned['stages'])} stages; measured: {', '.join(planned['measured'])}"]
     if "data" in planned:
         lines.append("data: " + ", ".join(f"{count:,} {split}" for split, count in planned["data"].items()))
+        lines.append(f"model: {planned['source_bytes'] / 1e6:.1f} MB as it is stored ({planned['stored_as']})")
     width = max(len(stage["name"]) for stage in planned["stages"])
     for stage in planned["stages"]:
         lines.append(f"  {stage['name']:<{width}}  {_row(stage)}".rstrip())
@@ -106,6 +111,8 @@ def _looked_into(recipe: Recipe, sources: Sources, ask: Ask) -> Planned:
     task = task_of(recipe.model.task)
     folder = sources.fetch(recipe.model.source).path
     config = read_config(folder)
+    check_weights(folder)
+    size_bytes, stored_as = stored_weights(folder)
     longest = longest_input(folder, config, task)
     splits = load_data(recipe.data, sources, target=task.target, modality=task.modality)
     check_labels(recipe, splits)
@@ -115,7 +122,8 @@ def _looked_into(recipe: Recipe, sources: Sources, ask: Ask) -> Planned:
     check_runtime(recipe, "cpu")
     outline = ask({**config, **task.settings(splits.label_names)}, recipe.model.task, recipe.deploy.thread_count)
     check(recipe, outline.anatomy, longest=longest, device="cpu")
-    planned: Planned = {"data": {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}}
+    planned: Planned = {"source_bytes": size_bytes, "stored_as": stored_as}
+    planned["data"] = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
     planned |= _foretold(recipe, outline, texts)
     if recipe.deploy.device != "cuda":
         _add_memory(planned, needs(recipe, outline.anatomy, config, texts))
@@ -155,7 +163,9 @@ def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:
         row = _stage_row(name, anatomy, recipe, width)
         rows.append(row | {"form": stage.produces.value, "seconds": work / rate})
     targets = len(recipe.measure.baselines) + len(recipe.stages)
-    measuring = targets * len(recipe.deploy.shapes) * BLOCK_SECONDS
+    # One target is timed twice, and all of them on real texts too.
+    measuring = (targets + 1) * (len(recipe.deploy.shapes) + 1) * BLOCK_SECONDS
+    measuring += targets * FOOTPRINT_SECONDS * recipe.measure.footprint
     seconds = sum(row["seconds"] for row in rows) + measuring
     return {"stages": rows, "seconds": seconds, "seconds_measuring": measuring}
 

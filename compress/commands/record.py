@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from compress.provenance import environment
 from compress.recipe import Recipe
 from compress.runner import Executed
+from compress.weights import stored_weights
+from evaluation.energy import energy_note
 from evaluation.measurement import Gate, Run
+from evaluation.peak import host_bytes
 from evaluation.sitting import Sitting
 
 
@@ -19,13 +20,17 @@ def assembled(recipe: Recipe, executed: Executed, sitting: Sitting, *, key: str,
     tables = {
         f"{o.name}.{name}": value for o in executed.outcomes for name, value in o.curves.items() if "x" not in value
     }
+    tables |= sitting.tables
     tables["anatomy"] = _anatomy_rows(executed)
     tables["data"] = executed.splits.card
+    size_bytes, stored_as = stored_weights(executed.source.path)
     tables["source"] = {"source": executed.source.source, "digest": executed.source.digest}
+    tables["source"] |= {"bytes": size_bytes, "stored as": stored_as}
     machine = environment(device, recipe.deploy.thread_count)
     machine["date"] = datetime.now(UTC).strftime("%Y-%m-%d")
     machine["seconds"] = round(seconds, 1)
-    machine["peak_memory_bytes"] = _peak_memory_bytes()
+    machine["peak_memory_bytes"] = host_bytes()
+    machine["energy"] = energy_note(device)
     machine["stages_reused"] = sum(outcome.reused for outcome in executed.outcomes)
     return Run(
         name=recipe.name,
@@ -66,20 +71,3 @@ def _anatomy_rows(executed: Executed) -> list[dict[str, object]]:
             for group in bundle.anatomy.groups
         ]
     return rows
-
-
-def _peak_memory_bytes() -> int:
-    """The most that this process ever held in memory, since it began."""
-    import psutil
-
-    if sys.platform == "win32":
-        peak: int = psutil.Process().memory_info().peak_wset
-        return peak
-    if sys.platform == "linux":
-        # The kernel's own mark of this program: what getrusage says is never less than what its parent held.
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

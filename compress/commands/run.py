@@ -26,9 +26,9 @@ from compress.store.inventory import limit_bytes, sweep
 from compress.store.locks import held
 from compress.store.refusals import writing
 from compress.store.store import Store, cache_root
-from evaluation.gates import judge
+from evaluation.gates import judge, margins
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
-from evaluation.predictions import write_predictions
+from evaluation.predictions import FOLDER, write_predictions
 from evaluation.sitting import Conditions
 from evaluation.suite import measure
 from reports.page import write_report
@@ -91,7 +91,7 @@ def _finished(folder: Path, key: str) -> Run | None:
         run = read_run(folder)
     except DataError:
         return None  # not there, cut short, or written by another version
-    kept = [folder / "predictions" / f"{target.name}.npz" for target in run.targets]
+    kept = [folder / FOLDER / f"{target.name}.npz" for target in run.targets]
     kept += [folder / "model" / target.file for target in run.targets if target.file]
     return run if run.key == key and all(file.exists() for file in kept) else None
 
@@ -120,9 +120,13 @@ def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tel
         device=device,
         metrics=recipe.measure.metrics or executed.reference.task.metrics,
         seed=recipe.seed,
+        price=recipe.measure.price,
+        processes=recipe.measure.processes,
+        footprint=recipe.measure.footprint,
+        margins=margins(recipe.gates),
     )
     try:
-        baselines, skipped = baseline_subjects(recipe, executed.reference, folder / SCRATCH, tell)
+        baselines, skipped = baseline_subjects(recipe, executed.reference, folder / SCRATCH, device, tell)
         subjects = [*baselines, *step_subjects(recipe, executed)]
         sitting = measure(subjects, conditions, baselines=(REFERENCE, *recipe.measure.baselines), progress=tell)
     finally:
@@ -133,7 +137,13 @@ def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tel
     gates = [*stage_gates(executed), *judge(recipe.gates, run, reference=REFERENCE)]
     run = run.model_copy(update={"gates": gates})
 
-    write_predictions(sitting.predictions, executed.splits.test, folder / "predictions")
+    write_predictions(
+        sitting.predictions,
+        executed.splits.test,
+        folder / FOLDER,
+        task=executed.reference.task.name,
+        evidence=sitting.evidence,
+    )
     write_result(run, executed, folder / "model")
     write_run(run, folder)  # last: its presence says that all the rest is there
     return run

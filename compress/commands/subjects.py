@@ -11,6 +11,7 @@ from compress.graph.build import build_graph
 from compress.progress import Tell
 from compress.recipe import Recipe
 from compress.runner import Executed
+from compress.runtime import runtime_of
 from evaluation.measurement import Skipped, Target
 from evaluation.sitting import Subject
 
@@ -19,16 +20,16 @@ REFERENCE = "torch-fp32"
 
 
 def baseline_subjects(
-    recipe: Recipe, reference: Bundle, scratch: Path, tell: Tell
+    recipe: Recipe, reference: Bundle, scratch: Path, device: str, tell: Tell
 ) -> tuple[list[Subject], list[Skipped]]:
-    """The reference in each way that the recipe wants it measured, and what this version can't measure."""
+    """The reference in each way that the recipe wants it measured, and what can't be measured here."""
     subjects: list[Subject] = []
     skipped: list[Skipped] = []
     # Quality is always measured against the reference as its owner runs it, asked for or not.
     for name in dict.fromkeys((REFERENCE, *recipe.measure.baselines)):
         baseline = BASELINES[name]
-        if baseline.obstacle:
-            skipped.append(Skipped(target=name, reason=baseline.obstacle))
+        if obstacle := baseline.obstacle or runtime_of(baseline.runtime).obstacle(device):
+            skipped.append(Skipped(target=name, reason=obstacle))
             continue
         bundle, form = reference, Form.TORCH
         if baseline.attention is not None:

@@ -28,9 +28,9 @@ from compress.store.refusals import writing
 from compress.store.store import Store, cache_root
 from compress.sweep import Variant, read_variants
 from compress.sweep_local import Ending, execute, make_all
-from evaluation.gates import judge
+from evaluation.gates import judge, margins
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
-from evaluation.predictions import write_predictions
+from evaluation.predictions import FOLDER, write_predictions
 from evaluation.sitting import Conditions, Sitting, Subject
 from evaluation.suite import measure
 from reports.page import write_report
@@ -168,7 +168,7 @@ def _finished(folder: Path, key: str) -> Run | None:
         run = read_run(folder)
     except DataError:
         return None  # not there, cut short, or written by another version
-    kept = [folder / "predictions" / f"{target.name}.npz" for target in run.targets]
+    kept = [folder / FOLDER / f"{target.name}.npz" for target in run.targets]
     kept += [folder / VARIANTS / target.name / "model" / target.file for target in run.targets if target.file]
     return run if run.key == key and all(file.exists() for file in kept) else None
 
@@ -186,7 +186,14 @@ class _Writer:
 
     def write(self, variants: Sequence[Variant], made: Sequence[Made], faults: Mapping[str, str], tell: Tell) -> Run:
         sitting = self._measured(made, tell)
-        write_predictions(sitting.predictions, made[0].executed.splits.test, self.folder / "predictions")
+        executed = made[0].executed
+        write_predictions(
+            sitting.predictions,
+            executed.splits.test,
+            self.folder / FOLDER,
+            task=executed.reference.task.name,
+            evidence=sitting.evidence,
+        )
         shutil.rmtree(self.folder / VARIANTS, ignore_errors=True)
         runs = {}
         for one in made:
@@ -211,9 +218,15 @@ class _Writer:
             device=self.device,
             metrics=recipe.measure.metrics or executed.reference.task.metrics,
             seed=recipe.seed,
+            price=recipe.measure.price,
+            processes=recipe.measure.processes,
+            footprint=recipe.measure.footprint,
+            margins=margins(recipe.gates),
         )
         try:
-            baselines, skipped = baseline_subjects(recipe, executed.reference, self.folder / SCRATCH, tell)
+            baselines, skipped = baseline_subjects(
+                recipe, executed.reference, self.folder / SCRATCH, conditions.device, tell
+            )
             subjects = [*baselines, *map(_subject, made)]
             compared = (REFERENCE, *recipe.measure.baselines, *(one.variant.name for one in made))
             sitting = measure(subjects, conditions, baselines=compared, progress=tell)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,17 @@ from evaluation.sitting import Sitting
 
 VARIANTS = "variants"
 """The folder of the variants' own runs, and the table of them in `run.json`."""
+
+_DETAILS = (
+    "flops",
+    "activation_bytes",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "throughput_per_s",
+    "noise",
+    "peak_memory_bytes",
+)
+"""Figures that the table of variants leaves out, as it does those on real texts."""
 
 AnyRecord = TypeVar("AnyRecord", Measurement, Comparison)
 
@@ -38,7 +49,15 @@ def alone(sitting: Sitting, name: str) -> Sitting:
         targets=tuple(target for target in targets if target.kind != "variant"),
         measurements=tuple(_renamed(row, name) for row in sitting.measurements if row.target in kept),
         comparisons=tuple(_renamed(row, name) for row in comparisons if row.target in kept and row.baseline != name),
+        tables={table: _rows_of(rows, kept, name) for table, rows in sitting.tables.items()},
     )
+
+
+def _rows_of(rows: Sequence[Mapping[str, Any]], kept: Container[str], name: str) -> list[dict[str, Any]]:
+    """The rows of a table whose target is kept; the variant's as the result's."""
+    return [
+        {**row, "target": "result" if row["target"] == name else row["target"]} for row in rows if row["target"] in kept
+    ]
 
 
 def _as_result(target: Target) -> Target:
@@ -70,7 +89,14 @@ def whole(
             "comparisons": list(sitting.comparisons),
             "gates": [_gate_of(name, gate) for name, run in runs.items() for gate in run.gates],
             "series": series,
-            "tables": {VARIANTS: rows, "sweep": about, **recorded, "anatomy": _anatomies(runs), **shared},
+            "tables": {
+                **sitting.tables,
+                VARIANTS: rows,
+                "sweep": about,
+                **recorded,
+                "anatomy": _anatomies(runs),
+                **shared,
+            },
         }
     )
 
@@ -125,7 +151,7 @@ def row(variant: Variant, made: Sequence[Made], run: Run | None, reasons: Mappin
         "stages_reused": ending.reused,
     }
     for m in run.measurements if run else ():
-        if m.target == "result" and m.name not in ("flops", "latency_p95_ms"):
-            shape = f" {m.conditions['batch']}x{m.conditions['tokens']}" if "batch" in m.conditions else ""
+        if m.target == "result" and m.name not in _DETAILS and "inputs" not in m.conditions:
+            shape = f" {m.conditions['batch']}x{m.conditions['tokens']}" if "tokens" in m.conditions else ""
             row[f"{m.name}{shape}"] = m.value
     return row

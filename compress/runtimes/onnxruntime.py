@@ -54,10 +54,13 @@ class OnnxSession:
     def weight_bytes(self) -> int:
         return sum(file.stat().st_size for file in self._graph.files)
 
-    def outputs(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Float[np.ndarray, "row ..."]:
+    def outputs(
+        self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]], options: Any = None
+    ) -> Float[np.ndarray, "row ..."]:
+        """What is decided on; `options` are onnxruntime's own of a run."""
         import numpy as np
 
-        parts = self._session.run(self._outputs, {name: inputs[name] for name in self._names})
+        parts = self._session.run(self._outputs, {name: inputs[name] for name in self._names}, options)
         return np.asarray(parts[0] if len(parts) == 1 else np.stack(parts, axis=-1), dtype=np.float32)
 
     def bind(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Callable[[], object]:
@@ -73,16 +76,45 @@ class OnnxSession:
             binding.bind_output(name, self._device)
         return lambda: self._session.run_with_iobinding(binding)
 
+    def placed(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]], options: Any) -> Any:
+        """Inputs, and room for the outputs, bound to addresses on the device that stay theirs.
+
+        Args:
+            options: of the run that tells how large the outputs are.
+        """
+        from onnxruntime import OrtValue
+
+        fed = {name: inputs[name] for name in self._names}
+        room = self._session.run(self._outputs, fed, options)
+        binding = self._session.io_binding()
+        for name, array in fed.items():
+            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(array, self._device, 0))
+        for name, array in zip(self._outputs, room, strict=True):
+            binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(array, self._device, 0))
+        return binding
+
+    def run_placed(self, binding: Any, options: Any) -> None:
+        """Run on what `placed` gave."""
+        self._session.run_with_iobinding(binding, options)
+
     def close(self) -> None:
         self._session = None
 
 
-def open_session(graph: OnnxGraph, *, device: str, threads: int | None, outputs: Sequence[str] = ()) -> OnnxSession:
+def open_session(
+    graph: OnnxGraph,
+    *,
+    device: str,
+    threads: int | None,
+    outputs: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+) -> OnnxSession:
     """Open a graph on a device, and nowhere else.
 
     Args:
         threads: None leaves their number to onnxruntime.
         outputs: what is decided on, several stacked on a new last axis; the graph's first output where left out.
+        settings: the provider's own.
 
     Raises:
         ExportError: onnxruntime refuses the file, or can't start the device; the message holds its reason.
@@ -94,7 +126,7 @@ def open_session(graph: OnnxGraph, *, device: str, threads: int | None, outputs:
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = _start(graph.path, device, options)
+        session = _start(graph.path, device, options, settings)
     except ExportError as fault:
         advice = "; `compress doctor` says whether onnxruntime can use this GPU" if device == "cuda" else ""
         raise ExportError(f"{graph.path}: onnxruntime can't load it: {fault}{advice}") from fault
@@ -119,7 +151,7 @@ def _cuda_obstacle() -> str | None:
     return None
 
 
-def _start(model: Path | bytes, device: str, options: Any) -> Any:
+def _start(model: Path | bytes, device: str, options: Any, settings: Mapping[str, str] | None = None) -> Any:
     """onnxruntime's session. Left to itself it falls back to the CPU, with a word on standard output at most, and the
     figures then carry a false label."""
     import onnxruntime
@@ -127,7 +159,8 @@ def _start(model: Path | bytes, device: str, options: Any) -> Any:
     provider = PROVIDERS[device]
     try:
         # The fallback that this turns off also sets in during a run.
-        session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=0)
+        chosen = [(provider, dict(settings)) if settings else provider]
+        session = onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
     except Exception as fault:  # onnxruntime's exceptions have no public common base
         raise ExportError((str(fault).strip() or type(fault).__name__).splitlines()[0]) from fault
     started = session.get_providers()[0]

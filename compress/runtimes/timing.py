@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Call = Callable[[], object]
 
 LONG_CALL_MS = 150.0
 """Above it, one uncounted call is pause and warm-up at once: other pools have long stopped spinning when it ends."""
-_FEWEST_COUNTED = 3
 _STABLE_WITHIN = 0.1  # relative; field timings on a shared machine scatter by about 8 %
 _MOST_FIRST_CALLS = 30
 _MOST_BLOCK_WARMUP = 10
@@ -80,6 +82,100 @@ def clock_of(device: str) -> Clock:
     return CudaClock() if device == "cuda" else WallClock()
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long a block lasts, and what comes before its first counted call.
+
+    Attributes:
+        block_seconds: of counted calls, after which a block ends.
+        block_calls: counted calls, after which a block ends; whichever is first, but never before `fewest_calls`.
+        pause_seconds: idle time before each block, until threads of the block before have stopped spinning.
+        warmup_calls: calls at the start of each block that are not counted, at least; more, up to ten, until two in a
+            row agree within 10 %. Above 150 ms per call it is one call, and no pause.
+    """
+
+    block_seconds: float = 0.5
+    block_calls: int = 20
+    pause_seconds: float = 0.1
+    warmup_calls: int = 3
+    fewest_calls: int = 3
+
+
+class Player(Protocol):
+    """One variant in a sitting, here or in another process: it makes its calls when it is its turn."""
+
+    def warm_up(self) -> float:
+        """Call until the times are stable; what one call then takes, in milliseconds."""
+
+    def block(self) -> Float[np.ndarray, "call ..."]:
+        """One turn: milliseconds of each counted call."""
+
+
+class CallPlayer:
+    """The same call again and again, in this process."""
+
+    def __init__(self, call: Call, clock: Clock, limits: Limits) -> None:
+        self._call = call
+        self._clock = clock
+        self._limits = limits
+        self._typical_ms = 0.0
+
+    def warm_up(self) -> float:
+        self._typical_ms = _first_calls(self._call, self._clock, self._limits.block_seconds)
+        return self._typical_ms
+
+    def block(self) -> Float[np.ndarray, "call"]:
+        with no_garbage_collection():
+            _warm_up(self._call, self._clock, self._limits, self._typical_ms)
+            times = _counted(self._call, self._clock, self._limits)
+        self._typical_ms = float(np.median(times))
+        return times
+
+
+@dataclass(frozen=True)
+class Enough:
+    """When a sitting may end early: after so many rounds, once it has lasted so long."""
+
+    rounds: int
+    seconds: float
+
+
+def take_turns(
+    players: Mapping[str, Player],
+    *,
+    seed: int,
+    rounds: int,
+    enough: Enough | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> dict[str, list[np.ndarray]]:
+    """What each player's blocks gave, one array per round. First each warms up; then come the rounds, each with one
+    block of every player.
+
+    Args:
+        seed: decides the order of the blocks within each round.
+        enough: ends it before all rounds are done.
+        progress: told the fraction of the work that is done, and what is being timed.
+    """
+    tell = progress or _tell_nobody
+    order = np.random.default_rng(seed)
+    names = list(players)
+    steps = len(names) * (rounds + 1)
+    times: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for step, name in enumerate(names):
+        tell(step / max(steps, 1), f"warm up {name}")
+        players[name].warm_up()
+    started = time.monotonic()
+    for turn in range(rounds):
+        if enough is not None and turn >= enough.rounds and time.monotonic() - started > enough.seconds:
+            break
+        for place, index in enumerate(order.permutation(len(names))):
+            name = names[index]
+            tell((len(names) * (turn + 1) + place) / steps, f"round {turn + 1} of {rounds}: {name}")
+            times[name].append(players[name].block())
+    tell(1.0, "timed")
+    return times
+
+
 def time_interleaved(
     calls: Mapping[str, Call],
     *,
@@ -94,16 +190,11 @@ def time_interleaved(
 ) -> dict[str, list[np.ndarray]]:
     """Milliseconds per call of each variant: one array per round, with one entry per counted call.
 
-    First each variant is called until its times are stable. Then come the rounds. A block ends after `block_seconds`
-    of counted calls or after `block_calls` of them, whichever is first, but never before three.
-
     Args:
         calls: what to time, by name. Each call returns when its result is there (or, with a `CudaClock`, is queued).
         seed: decides the order of the blocks within each round.
         rounds: blocks of each variant.
-        pause_seconds: idle time before each block, until threads of the block before have stopped spinning.
-        warmup_calls: calls at the start of each block that are not counted, at least; more, up to ten, until two in a
-            row agree within 10 %. Above 150 ms per call it is one call, and no pause.
+        block_seconds, block_calls, pause_seconds, warmup_calls: as in `Limits`.
         clock: `WallClock` unless given.
         progress: told the fraction of the work that is done, and what is being timed.
 
@@ -113,36 +204,9 @@ def time_interleaved(
     if rounds < 1 or warmup_calls < 1:
         raise ValueError(f"rounds {rounds}, warmup_calls {warmup_calls}: wanted at least 1 of each")
     clock = clock or WallClock()
-    tell = progress or _tell_nobody
-    limits = _Limits(block_seconds, block_calls, pause_seconds, warmup_calls)
-    order = np.random.default_rng(seed)
-    names = list(calls)
-    steps = len(names) * (rounds + 1)
-    times: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    typical_ms: dict[str, float] = {}
-    for step, name in enumerate(names):
-        tell(step / max(steps, 1), f"warm up {name}")
-        typical_ms[name] = _first_calls(calls[name], clock, block_seconds)
-    for turn in range(rounds):
-        for place, index in enumerate(order.permutation(len(names))):
-            name = names[index]
-            tell((len(names) * (turn + 1) + place) / steps, f"round {turn + 1} of {rounds}: {name}")
-            with _no_garbage_collection():
-                _warm_up(calls[name], clock, limits, typical_ms[name])
-                times[name].append(_counted(calls[name], clock, limits))
-            typical_ms[name] = float(np.median(times[name][-1]))
-    tell(1.0, "timed")
-    return times
-
-
-@dataclass(frozen=True)
-class _Limits:
-    """How long a block lasts, and what comes before its first counted call."""
-
-    block_seconds: float
-    block_calls: int
-    pause_seconds: float
-    warmup_calls: int
+    limits = Limits(block_seconds, block_calls, pause_seconds, warmup_calls)
+    players = {name: CallPlayer(call, clock, limits) for name, call in calls.items()}
+    return take_turns(players, seed=seed, rounds=rounds, progress=progress)
 
 
 def _tell_nobody(fraction: float, message: str) -> None:
@@ -155,7 +219,7 @@ def _first_calls(call: Call, clock: Clock, budget_seconds: float) -> float:
     return _until_stable(call, clock, at_least=2, at_most=_MOST_FIRST_CALLS, budget_seconds=budget_seconds)
 
 
-def _warm_up(call: Call, clock: Clock, limits: _Limits, typical_ms: float) -> None:
+def _warm_up(call: Call, clock: Clock, limits: Limits, typical_ms: float) -> None:
     """Let other variants' threads fall asleep and this one's wake up."""
     if typical_ms > LONG_CALL_MS:
         clock.time_ms(call)
@@ -179,9 +243,9 @@ def _until_stable(call: Call, clock: Clock, *, at_least: int, at_most: int, budg
     return times_ms[-1]
 
 
-def _counted(call: Call, clock: Clock, limits: _Limits) -> np.ndarray:
+def _counted(call: Call, clock: Clock, limits: Limits) -> np.ndarray:
     times_ms: list[float] = []
-    while len(times_ms) < _FEWEST_COUNTED or (
+    while len(times_ms) < limits.fewest_calls or (
         len(times_ms) < limits.block_calls and sum(times_ms) < 1000 * limits.block_seconds
     ):
         times_ms.append(clock.time_ms(call))
@@ -189,7 +253,7 @@ def _counted(call: Call, clock: Clock, limits: _Limits) -> np.ndarray:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """A collection in the middle of a call would be charged to it."""
     was_on = gc.isenabled()
     gc.disable()

@@ -86,6 +86,8 @@ class Prune(Settings):
         _refuse_nan(groups, scores)
         keep = self._choose(bundle.anatomy, groups, scores)
         context.record("units", _kept_table(groups, scores, keep))
+        if heads := _head_table(groups, scores, keep):
+            context.record("head_scores", heads)
         cut = bundle.with_model(keep_units(placed(bundle.module, torch.device("cpu")), bundle.family, groups, keep))
         if self.repair == "least_squares":
             cut = cut.with_model(least_squares(bundle, cut, groups, context))
@@ -137,4 +139,16 @@ def _kept_table(
             "score_max": float(score.max()),
         }
         for group, score, mask in zip(groups, scores, keep, strict=True)
+    ]
+
+
+def _head_table(
+    groups: Sequence[Group], scores: Sequence[Float[Tensor, "unit"]], keep: Sequence[Bool[Tensor, "unit"]]
+) -> list[dict[str, Any]]:
+    """One row a head: its score before the cut and whether it stayed; the report draws them as a heat map."""
+    return [
+        {"layer": group.layer, "head": head, "score": float(score[head]), "kept": bool(mask[head])}
+        for group, score, mask in zip(groups, scores, keep, strict=True)
+        if group.axis == "heads"
+        for head in range(group.units)
     ]

@@ -26,7 +26,7 @@ def writing(place: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        if fault.errno not in REFUSALS:
+        if fault.errno not in REFUSALS and not _has_no_home(fault, place):
             raise
         advice = "a file is in the way, choose" if fault.errno in IN_THE_WAY else "free space or choose"
         raise _refused(fault.filename or place, what, fault.strerror or str(fault), advice) from fault
@@ -34,6 +34,12 @@ def writing(place: Path, what: str) -> Iterator[None]:
         if not _is_safetensors_own(fault):
             raise
         raise _refused(place, what, str(fault), "free space or choose") from fault
+
+
+def _has_no_home(fault: OSError, place: Path) -> bool:
+    """Whether the place itself, or a folder that it lies in, can't be made, as under /proc."""
+    missing = fault.errno == errno.ENOENT and isinstance(fault.filename, str)
+    return missing and Path(fault.filename) in (place, *place.parents)
 
 
 def _refused(place: Path | str, what: str, reason: str, advice: str) -> StoreError:

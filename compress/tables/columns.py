@@ -99,12 +99,14 @@ class Wanted:
         label: the role or column that becomes the role `label`, where `columns` does not name it.
         target: what the task's labels are; None: labels are not looked at.
         modality: whether the task reads texts or pictures.
+        slices: further columns, to judge quality by their values; each gets the role that `slice_role` gives.
     """
 
     columns: Mapping[str, str | int] | None = None
     label: str | int | None = None
     target: Target | None = "class"
     modality: Modality = "text"
+    slices: Sequence[str | int] = ()
 
     def positions(self, place: Path | str, names: Sequence[str], width: int) -> dict[str, int]:
         """Role -> position, in a file of `width` columns whose names, if it has any, are `names`.
@@ -139,7 +141,8 @@ class Wanted:
             raise DataError(
                 f"{place}: the task reads {what}, but `columns` names none; give columns: {{{needed}: ...}}"
             )
-        return {role: column for role, column in roles.items() if role not in others}
+        kept = {role: column for role, column in roles.items() if role not in others}
+        return kept | {slice_role(column): column for column in self.slices}
 
     def _usual(self, place: Path | str, names: Sequence[str]) -> dict[str, str | int]:
         roles: dict[str, str | int] = {}
@@ -150,6 +153,15 @@ class Wanted:
             fix = f"give columns: {{{needed}: ...}}; columns: {_listed(names)}"
             raise DataError(f"{place}: no column has a usual name for {what}; {fix}")
         return roles
+
+
+def slice_role(column: str | int) -> str:
+    """The role of a column that examples are sliced by; no recipe can give a role of its own that name by chance.
+
+    >>> slice_role("genre")
+    'slice by genre'
+    """
+    return f"slice by {column}"
 
 
 def shown(value: Any) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.tables.table import rows_digest
+
 if TYPE_CHECKING:
     from compress.data import Split
     from compress.tables.table import Table
@@ -51,6 +53,9 @@ def _contents(rows: Table | Split, target: Target | None) -> dict[str, Any]:
         card["labels"] = balance(rows.labels, rows.label_names, target)
         if target == "classes":
             card["without_class"] = int((rows.labels.sum(axis=1) == 0).sum())
+    if rows.slices:
+        # The digest is of what a model sees; these may change without it.
+        card["slices"] = {column: rows_digest(values, None, None, ()) for column, values in rows.slices.items()}
     return card
 
 

@@ -7,8 +7,8 @@ target says (see `compress.tables.labels`); class names are kept. A fault in a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from compress.errors import DataError
 from compress.settings import Settings
 from compress.sources import SourceField, Sources, told
 from compress.tables.class_names import in_order
-from compress.tables.columns import Column, Columns, Wanted, shown
+from compress.tables.columns import Column, Columns, Wanted, shown, slice_role
 from compress.tables.format import NAMED, FormatSettings, read_columns
 from compress.tables.labels import labels_of, missing_labels, numbers
 from compress.tables.pictures import digest_of, pictures_of
@@ -85,6 +85,9 @@ class TableSettings(Settings):
         None,
         description="left out: the column of role `label`, or one with a usual name if `columns` is left out too",
     )
+    slices: tuple[Column, ...] = Field(
+        (), description="columns whose values quality is also told apart by; labels and lengths are looked at anyway"
+    )
 
     @field_validator("columns")
     @classmethod
@@ -119,8 +122,30 @@ class TableSettings(Settings):
             raise ValidationError.from_exception_data("label", [_fault(text, ("sign_of",), value.sign_of)])
         return value
 
+    @field_validator("slices")
+    @classmethod
+    def _slices_fit_the_format(cls, value: tuple[str | int, ...], info: ValidationInfo) -> tuple[str | int, ...]:
+        described = info.data.get("format", FormatSettings())
+        faults = []
+        for place, column in enumerate(value):
+            if described.kind in ("images", "conll"):
+                faults.append(_fault(f"a table of the kind {described.kind} has no further columns", (place,), column))
+            elif isinstance(column, str) != (described.kind in NAMED or described.header):
+                faults.append(_fault(_WRONG_COLUMN[isinstance(column, str)], (place,), column))
+            elif str(column) in ("label", "length") or column in value[:place]:
+                faults.append(_fault("is sliced by already: label, length, or named twice", (place,), column))
+        if faults:
+            raise ValidationError.from_exception_data("slices", faults)
+        return value
 
-def _fault(text: str, place: tuple[str, ...], value: Any) -> InitErrorDetails:
+
+_WRONG_COLUMN = {
+    True: "a table without a header has its columns by position",
+    False: "a table with names has its columns by name",
+}
+
+
+def _fault(text: str, place: tuple[str | int, ...], value: Any) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("table", "{text}", {"text": text}), loc=place, input=value)
 
 
@@ -138,6 +163,7 @@ class Table:
         digest: `sha256:...` over texts, pairs, labels and names.
         pictures: where each picture's bytes are, in a table of pictures.
         target: what the labels are.
+        slices: further columns by name, one value a row, as text.
     """
 
     texts: list[str]
@@ -149,6 +175,7 @@ class Table:
     digest: str
     pictures: list[Path | bytes] | None = None
     target: Target | None = "class"
+    slices: Mapping[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -210,7 +237,7 @@ class _Purpose:
 def _read_from(source: str, settings: TableSettings, sources: Sources, purpose: _Purpose) -> Table:
     label = settings.label
     column = label.column if isinstance(label, ColumnLabel) else None
-    wanted = Wanted(settings.columns, column, purpose.target, purpose.modality)
+    wanted = Wanted(settings.columns, column, purpose.target, purpose.modality, settings.slices)
     read = read_columns(source, settings.format, wanted, sources)
     dropped = dict(read.dropped)
     if purpose.modality == "image":
@@ -221,8 +248,26 @@ def _read_from(source: str, settings: TableSettings, sources: Sources, purpose: 
     texts, pairs = read.values["text"], read.values.get("text_pair")
     digest = rows_digest(texts, pairs, labels, names)
     return Table(
-        texts, pairs, labels, names, dropped, told(source), digest, read.values.get("image"), target=purpose.target
+        texts,
+        pairs,
+        labels,
+        names,
+        dropped,
+        told(source),
+        digest,
+        read.values.get("image"),
+        purpose.target,
+        {_called(column): [_as_text(value) for value in read.values[slice_role(column)]] for column in settings.slices},
     )
+
+
+def _called(column: str | int) -> str:
+    return column if isinstance(column, str) else f"column {column}"
+
+
+def _as_text(value: Any) -> str:
+    """A value as slices are named; none where there is nothing."""
+    return "" if value is None else str(value).strip()
 
 
 # Rows

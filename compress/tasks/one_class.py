@@ -16,7 +16,7 @@ class OneClass(Task):
     """One score per class goes in; cross-entropy against the true class, or KL divergence from the teacher's."""
 
     target: ClassVar[Target | None] = "class"
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "f1", "calibration_error")
 
     def losses(
         self, scores: Float[Tensor, "example label"], labels: Int[Tensor, "example"]

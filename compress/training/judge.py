@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from compress.batching import in_order
 from compress.feed import feed
-from compress.metric import metric_of
+from compress.metric import evidence_of, metric_of
 from compress.stage import Context
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ def dev_score(bundle: Bundle, model: PreTrainedModel, context: Context) -> float
     model.train(was_training)
     contexts = context.dev.pairs or ()
     metric = metric_of(task.metrics[0], task.target, labels=bundle.labels, contexts=contexts)
-    evidence = metric.evidence(context.dev.labels, task.decide(in_order(predictions, index)))
+    evidence = evidence_of(metric, task, context.dev.labels, in_order(predictions, index))
     return float(metric.value(evidence))

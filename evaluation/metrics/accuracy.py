@@ -11,6 +11,7 @@ from compress.settings import Settings
 from evaluation.metrics.words import same_width
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 
@@ -24,6 +25,8 @@ class Accuracy(Settings):
     higher_is_better: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
     targets: ClassVar[tuple[Target | None, ...]] = ("class", "classes", "tags")
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     target: str = Field("class", description="what the labels are: class, classes or tags")
 

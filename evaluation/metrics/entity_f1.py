@@ -13,6 +13,7 @@ from compress.settings import Settings
 from evaluation.metrics.words import same_width
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 _OUTSIDE = "O"
@@ -35,6 +36,8 @@ class EntityF1(Settings):
     higher_is_better: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
     targets: ClassVar[tuple[Target | None, ...]] = ("tags",)
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     names: tuple[str, ...] = Field((), description="the name of each tag")
 

@@ -11,6 +11,7 @@ from compress.settings import Settings
 from evaluation.metrics.answers import answered
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 
@@ -25,6 +26,8 @@ class ExactMatch(Settings):
     higher_is_better: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
     targets: ClassVar[tuple[Target | None, ...]] = ("span",)
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     texts: tuple[str, ...] = Field((), description="the context of each example")
 

@@ -11,6 +11,7 @@ from compress.errors import DataError
 from compress.settings import Settings
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 
@@ -27,6 +28,8 @@ class F1(Settings):
     higher_is_better: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
     targets: ClassVar[tuple[Target | None, ...]] = ("class", "classes")
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     average: Literal["auto", "binary", "macro", "micro"] = Field(
         "auto",

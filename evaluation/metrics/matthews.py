@@ -10,6 +10,7 @@ from compress.errors import DataError
 from compress.settings import Settings
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 
@@ -24,6 +25,8 @@ class Matthews(Settings):
     higher_is_better: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
     targets: ClassVar[tuple[Target | None, ...]] = ("class",)
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     def evidence(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
         """The true and the decided class, int64 (examples, 2).

@@ -10,6 +10,7 @@ from compress.errors import DataError
 from compress.settings import Settings
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 
@@ -25,6 +26,8 @@ class Perplexity(Settings):
     higher_is_better: ClassVar[bool] = False
     relative_drop: ClassVar[bool] = True
     targets: ClassVar[tuple[Target | None, ...]] = (None,)
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     def evidence(self, truth: np.ndarray | None, decisions: np.ndarray) -> np.ndarray:
         """The sum of negative log-likelihoods in nats, and the number of masked tokens, float64 (examples, 2).

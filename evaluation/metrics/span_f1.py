@@ -13,6 +13,7 @@ from compress.settings import Settings
 from evaluation.metrics.answers import answered
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 
@@ -27,6 +28,8 @@ class SpanF1(Settings):
     higher_is_better: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
     targets: ClassVar[tuple[Target | None, ...]] = ("span",)
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     texts: tuple[str, ...] = Field((), description="the context of each example")
 

@@ -10,6 +10,7 @@ from compress.settings import Settings
 from evaluation.metrics.correlation import correlated
 
 if TYPE_CHECKING:
+    from compress.metric import Reads
     from compress.task import Target
 
 
@@ -24,6 +25,8 @@ class Spearman(Settings):
     higher_is_better: ClassVar[bool] = True
     relative_drop: ClassVar[bool] = False
     targets: ClassVar[tuple[Target | None, ...]] = ("number",)
+    reads: ClassVar[Reads] = "decisions"
+    overstates: ClassVar[bool] = False
 
     def evidence(self, truth: np.ndarray, decisions: np.ndarray) -> np.ndarray:
         """The places of the true and of the decided number among the distinct ones, int64 (examples, 2).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from tiny import tiny_bundle
 
 from compress import catalog
 from compress.bundle import Bundle
+from compress.deploy import Shape
 from compress.graph.build import AttentionForm, build_graph
 from compress.graph.inspect import attention_nodes, read_proto
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import agreement, fusion, parity, quantized
 from compress.surgery import keep_units
 from compress.task import task_of
+from evaluation.flops import work_of
 
 FAMILIES = catalog.names("families")
 
@@ -43,6 +46,11 @@ def test_a_cut_model_of_every_family_passes_every_gate(family: str, form: Attent
     assert agreement(bundle, graph, small, texts).value >= 0.8  # random weights round worse than trained ones
     counted = [node.heads for node in attention_nodes(read_proto(graph.path))]
     assert counted == (heads if form == "fused" else [])
+    shape = Shape(2, bundle.max_tokens if bundle.task.modality == "image" else 9)
+    for one in (graph, small):
+        work = work_of(replace(bundle, model=one), shape)
+        assert work.flops == pytest.approx(work_of(bundle, shape).flops, rel=0.01)
+        assert work.counted == "graph"
     wrong = [heads[0] + 1, *heads[1:]]
     assert not fusion(graph, wrong, "fused").passed
 

@@ -14,6 +14,8 @@ from sklearn import metrics as sklearn_metrics
 from compress.errors import DataError
 from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.f1 import F1
+from evaluation.metrics.f1_macro import F1Macro
+from evaluation.metrics.f1_micro import F1Micro
 from evaluation.metrics.matthews import Matthews
 
 Score = Callable[[np.ndarray, np.ndarray], float]
@@ -22,6 +24,8 @@ PAIRS = [
     pytest.param(Accuracy(), sklearn_metrics.accuracy_score, id="accuracy"),
     pytest.param(F1(average="macro"), lambda t, d: sklearn_metrics.f1_score(t, d, average="macro"), id="macro"),
     pytest.param(F1(average="micro"), lambda t, d: sklearn_metrics.f1_score(t, d, average="micro"), id="micro"),
+    pytest.param(F1Macro(), lambda t, d: sklearn_metrics.f1_score(t, d, average="macro"), id="f1_macro"),
+    pytest.param(F1Micro(), lambda t, d: sklearn_metrics.f1_score(t, d, average="micro"), id="f1_micro"),
     pytest.param(Matthews(), sklearn_metrics.matthews_corrcoef, id="matthews"),
 ]
 
@@ -89,6 +93,15 @@ def test_several_labels_agree_with_scikit_learn(metric: Any, score: Score, label
     truth = (random.random((12, examples, labels)) < 0.3).astype(np.int8)
     decisions = (random.random((12, examples, labels)) < 0.4).astype(np.int8)
     np.testing.assert_allclose(in_rows(metric, truth, decisions), by_row(score, truth, decisions), atol=1e-12)
+
+
+@pytest.mark.parametrize("labels", [2, 3, 8])
+def test_macro_and_micro_f1_of_several_labels_agree_with_scikit_learn(labels: int) -> None:
+    random = np.random.default_rng(labels)
+    truth, decisions = ((random.random((60, labels)) < 0.4).astype(np.int8) for _ in range(2))
+    for average, metric in (("macro", F1Macro(target="classes")), ("micro", F1Micro())):
+        expected = sklearn_metrics.f1_score(truth, decisions, average=average)
+        assert float(metric.value(metric.evidence(truth, decisions))) == pytest.approx(expected)
 
 
 def test_labels_are_counted_beyond_what_their_own_type_holds() -> None:

@@ -1,10 +1,19 @@
-"""A realistic run, made up, for the tests of reports: three baselines, three stages, a result, everything recorded."""
+"""A realistic run, made up, for the tests of reports: three baselines, three stages, a result, everything recorded.
+
+`old_run` is the same run as an older version wrote it: without noise, real texts, memory, flips or attribution.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
 from evaluation.measurement import Comparison, Gate, Measurement, Run, Skipped, Target
 
-SHAPES = ((1, 16), (1, 128), (32, 128))
+Shape = tuple[int, int]
+
+SHAPES: tuple[Shape, ...] = ((1, 16), (1, 128), (32, 128))
 # name: kind, title, runtime, form, stage, parameters, bytes, accuracy, p50 in ms at each shape
 TARGETS = {
     "torch-fp32": ("baseline", "PyTorch, fp32", "torch", "torch", None, 22.7e6, 90.9e6, 0.869, (10.6, 28.7, 655.0)),
@@ -51,6 +60,8 @@ FILES = {
     "03-export": "onnx/model.onnx",
     "result": "onnx/model_int8.onnx",
 }
+PATH = ("torch-fp32", "01-distill", "02-prune", "03-export", "result")
+NOISE = {(1, 16): 0.031, (1, 128): 0.014, (32, 128): 0.009}
 BASELINES = ("torch-fp32", "torch-dynamic-int8", "onnx-fp32")
 RECIPE = {
     "version": 1,
@@ -82,11 +93,38 @@ def sample_run(name: str = "reviews-trio", *, faster: float = 1.0, drop: float =
             for target, (kind, title, runtime, form, stage, *_) in TARGETS.items()
         ],
         skipped=[Skipped(target="openvino", reason="openvino is not installed")],
-        measurements=[m for target in TARGETS for m in _measurements(target, faster, drop)],
-        comparisons=[c for target in TARGETS for base in BASELINES for c in _comparisons(target, base, faster, drop)],
+        measurements=[
+            *(m for target in TARGETS for m in _measurements(target, faster, drop)),
+            *(m for target in TARGETS for m in more_measurements(target, TARGETS, SHAPES)),
+            *_noise(),
+        ],
+        comparisons=[
+            *(c for target in TARGETS for base in BASELINES for c in _comparisons(target, base, faster, drop)),
+            *(c for base, target in pairwise(PATH[1:]) for c in _comparisons(target, base, faster, drop)),
+        ],
         gates=_gates(faster, drop, min_speedup),
         series=_series(),
         tables=_tables(),
+    )
+
+
+def old_run(name: str = "reviews-trio") -> Run:
+    """The run as a version before issue 4 wrote it."""
+    run = sample_run(name)
+    known = ("accuracy", "f1", "parameters", "encoder_parameters", "bytes", "flops", "latency_p50_ms", "latency_p95_ms")
+    new = {"flips", "flips_count", "slices", "parts", "02-prune.head_scores"}
+    plain = {"noise": None, "adjusted_p_value": None, "unit": ""}
+    return run.model_copy(
+        update={
+            "measurements": [m for m in run.measurements if m.name in known and m.conditions.get("inputs") != "texts"],
+            "comparisons": [
+                c.model_copy(update=plain)
+                for c in run.comparisons
+                if c.baseline in BASELINES and c.conditions.get("inputs") != "texts"
+            ],
+            "gates": [gate.model_copy(update={"p_value": None}) for gate in run.gates],
+            "tables": {name: table for name, table in run.tables.items() if name not in new},
+        }
     )
 
 
@@ -108,6 +146,19 @@ def _measurements(target: str, faster: float, drop: float) -> list[Measurement]:
         )
         for metric, value in (("accuracy", accuracy), ("f1", accuracy - 0.0042))
     ]
+    found.append(
+        Measurement(
+            target=target,
+            name="calibration_error",
+            value=0.931 - accuracy,
+            unit="ratio",
+            low=0.918 - accuracy,
+            high=0.947 - accuracy,
+            count=1050,
+            higher_is_better=False,
+            conditions=test,
+        )
+    )
     counted = {"parameters": parameters, "encoder_parameters": parameters - 11.7e6, "bytes": size}
     for quantity, value in counted.items():
         unit = "bytes" if quantity == "bytes" else "parameters"
@@ -138,6 +189,67 @@ def _measurements(target: str, faster: float, drop: float) -> list[Measurement]:
     return found
 
 
+def more_measurements(
+    target: str, targets: Mapping[str, tuple[Any, ...]], shapes: Sequence[Shape]
+) -> list[Measurement]:
+    """What issue 4 added: throughput, p99, real texts, load, memory, energy and cost."""
+    runtime, size, medians = targets[target][2], targets[target][6], targets[target][8]
+    ran_on = {"runtime": runtime, "device": "cpu", "threads": 2, "seed": 13, "processes": "one"}
+    found = []
+
+    def add(name: str, value: float, unit: str, count: int | None = None, **conditions: Any) -> None:
+        ends = {"low": value * 0.98, "high": value * 1.03} if count else {}
+        better = name == "throughput_per_s"
+        found.append(
+            Measurement(
+                target=target,
+                name=name,
+                value=value,
+                unit=unit,
+                count=count,
+                higher_is_better=better,
+                conditions=conditions,
+                **ends,
+            )
+        )
+
+    for (batch, tokens), median in zip(shapes, medians, strict=True):
+        at = {"batch": batch, "tokens": tokens}
+        add("throughput_per_s", 980 * batch / median, "examples/s", 160, **at, **ran_on)
+        if batch == 1:
+            add("latency_p99_ms", median * 1.21, "ms", 1100, **at, **ran_on)
+        add("peak_memory_bytes", 2.1e8 + 2 * size, "bytes", **at, of="host", includes="libraries")
+        add("activation_bytes", 9.1e3 * batch * tokens, "bytes", **at)
+        add("energy_joules", 0.011 * median, "J", 40, **at)
+        add("cost_per_million", 0.047 * median / batch, "USD", **at, per_hour=0.17, currency="USD")
+    for tokenization, added in (("apart", 0.0), ("included", 0.21)):
+        median = medians[0] * 1.31 + added
+        at = {"inputs": "texts", "batch": 1, "tokenization": tokenization, "mean_tokens": 23.4}
+        add("latency_p50_ms", median, "ms", 640, **at, **ran_on)
+        add("latency_p95_ms", median * 1.9, "ms", 640, **at, **ran_on)
+        add("throughput_per_s", 930 / median, "examples/s", 640, **at, **ran_on)
+    add("load_ms", size / 4e5 + 31, "ms", 5, includes="from disk to the first output", runtime=runtime)
+    add("embedding_parameters", 11.7e6, "parameters")
+    return found
+
+
+def _noise() -> list[Measurement]:
+    return [
+        Measurement(
+            target="torch-fp32",
+            name="noise",
+            value=1 + noise,
+            unit="ratio",
+            low=1 - 0.3 * noise,
+            high=1 + 1.6 * noise,
+            count=8,
+            higher_is_better=False,
+            conditions={"batch": batch, "tokens": tokens, "threads": 2},
+        )
+        for (batch, tokens), noise in NOISE.items()
+    ]
+
+
 def _comparisons(target: str, base: str, faster: float, drop: float) -> list[Comparison]:
     if target == base:
         return []
@@ -151,27 +263,41 @@ def _comparisons(target: str, base: str, faster: float, drop: float) -> list[Com
             low=lost - 0.0121,
             high=lost + 0.0134,
             p_value=0.31,
+            adjusted_p_value=0.62,
+            unit="ratio",
             count=1050,
             verdict="worse" if lost > 0.0121 else "tie",
             conditions={"metric": "accuracy"},
+        ),
+        Comparison(
+            **pair,
+            name="quality_drop",
+            value=-lost / 3,
+            low=-lost / 3 - 0.008,
+            high=-lost / 3 + 0.009,
+            p_value=0.44,
+            unit="ratio",
+            count=1050,
+            verdict="tie",
+            conditions={"metric": "calibration_error"},
         ),
         Comparison(**pair, name="agreement", value=0.958, low=0.944, high=0.969, count=1050),
         Comparison(**pair, name="compression_ratio", value=TARGETS[base][6] / TARGETS[target][6]),
     ]
     for shape in SHAPES:
         ratio = _median(base, shape, faster) / _median(target, shape, faster)
-        found.append(
-            Comparison(
-                **pair,
-                name="speedup",
-                value=ratio,
-                low=ratio * 0.97,
-                high=ratio * 1.03,
-                verdict="better" if ratio > 1.03 else "worse" if ratio < 0.97 else "tie",
-                conditions={"batch": shape[0], "tokens": shape[1]},
-            )
-        )
+        found.append(_speedup(pair, ratio, NOISE[shape], {"batch": shape[0], "tokens": shape[1]}))
+    texts = (TARGETS[base][8][0] * 1.31 + 0.21) / (TARGETS[target][8][0] * 1.31 + 0.21)
+    found.append(_speedup(pair, texts, 0.022, {"inputs": "texts", "batch": 1, "tokenization": "included"}))
     return found
+
+
+def _speedup(pair: dict[str, str], ratio: float, noise: float, conditions: dict[str, Any]) -> Comparison:
+    low, high = ratio * 0.97, ratio * 1.03
+    verdict = "better" if low > 1 + noise else "worse" if high < 1 - noise else "tie"
+    return Comparison(
+        **pair, name="speedup", value=ratio, low=low, high=high, noise=noise, verdict=verdict, conditions=conditions
+    )
 
 
 def _median(target: str, shape: tuple[int, int], faster: float) -> float:
@@ -181,7 +307,14 @@ def _median(target: str, shape: tuple[int, int], faster: float) -> float:
 def _gates(faster: float, drop: float, min_speedup: float) -> list[Gate]:
     speedup = 28.7 / 2.93 * faster
     return [
-        Gate(name="max_quality_drop", limit=0.03, value=0.008 + drop, passed=drop < 0.022, detail="accuracy on test"),
+        Gate(
+            name="max_quality_drop",
+            limit=0.03,
+            value=0.008 + drop,
+            passed=drop < 0.022,
+            detail="accuracy on test",
+            p_value=0.0021,
+        ),
         Gate(
             name="min_speedup",
             limit=min_speedup,
@@ -228,7 +361,74 @@ def _tables() -> dict[str, object]:
         },
     }
     source = {"source": "pip:some-package==0.1.0!model", "digest": "sha256:77f0"}
-    return {"anatomy": anatomy, "data": card, "source": source}
+    scores = [
+        {"layer": layer, "head": head, "score": 0.01 + 0.002 * ((7 * layer + 5 * head) % 12), "kept": head < kept}
+        for layer, (kept, _) in enumerate(layers["02-prune"])
+        for head in range(12)
+    ]
+    return {
+        "anatomy": anatomy,
+        "data": card,
+        "source": source,
+        "02-prune.head_scores": scores,
+        "parts": _parts(),
+        "flips": _flips(),
+        "flips_count": [
+            {"target": target, "baseline": "torch-fp32", "broken": 31, "mended": 23, "changed": 0, "count": 1050}
+            for target in PATH[1:]
+        ],
+        "slices": _slices(),
+    }
+
+
+def _parts() -> list[dict[str, object]]:
+    held = {"embedding": 11.7e6, "attention": 2.1e6, "ffn": 1.9e6, "head": 769.0, "other": 148e3}
+    return [{"target": t, "part": part, "parameters": count} for t in PATH for part, count in held.items()]
+
+
+def _flips() -> list[dict[str, object]]:
+    texts = ("a film that <b>moves</b> & holds", "dull | and long", "neither here nor there")
+    return [
+        {
+            "target": target,
+            "baseline": "torch-fp32",
+            "example": 17 * place,
+            "text": text,
+            "label": "positive",
+            "before": "positive",
+            "after": "negative",
+            "confidence": 0.97 - 0.1 * place,
+            "kind": "broken",
+        }
+        for target in ("02-prune", "result")
+        for place, text in enumerate(texts)
+    ]
+
+
+def _slices() -> list[dict[str, object]]:
+    found = (("label", "negative", 522, 0.041, 0.004), ("length", "7 to 12 characters", 260, 0.012, 0.4))
+    rows: list[dict[str, object]] = [
+        {
+            "target": target,
+            "baseline": "torch-fp32",
+            "metric": "accuracy",
+            "slice": what,
+            "value": value,
+            "count": count,
+            "before": 0.87,
+            "after": 0.87 - lost,
+            "drop": lost,
+            "low": lost - 0.02,
+            "high": lost + 0.02,
+            "p_value": p_value,
+            "adjusted_p_value": 2 * p_value,
+        }
+        for target in ("02-prune", "result")
+        for what, value, count, lost, p_value in found
+    ]
+    small = {"slice": "length", "value": "900 characters", "count": 3, "before": 1.0, "after": 0.667, "drop": 0.333}
+    unsure = dict.fromkeys(("low", "high", "p_value", "adjusted_p_value"))
+    return [*rows, {"target": "result", "baseline": "torch-fp32", "metric": "accuracy"} | small | unsure]
 
 
 def _lineage() -> list[dict[str, object]]:

@@ -79,6 +79,7 @@ def _measurements(name: str, metric: str) -> list[Measurement]:
             high=value * 1.023,
             count=1050,
             higher_is_better=not less,
+            conditions={"split": "test"},
         ),
         Measurement(target=name, name="bytes", value=size, unit="bytes", higher_is_better=False),
         Measurement(target=name, name="parameters", value=size, unit="parameters", higher_is_better=False),

@@ -57,7 +57,7 @@ def test_the_forms_that_readers_know():
 
 
 def test_a_perplexity_drop_is_relative():
-    assert str(read_comparison(drop(0.085, 0.08, 0.09, metric="perplexity"), unit="perplexity")).startswith("8.5 %")
+    assert str(read_comparison(drop(0.085, 0.08, 0.09, metric="perplexity"), unit="relative")).startswith("8.5 %")
 
 
 def test_zero_has_no_sign():
@@ -71,7 +71,7 @@ def test_counted_figures_have_no_interval():
 
 def test_a_gate_and_its_limit_are_in_one_unit():
     gate = Gate(name="max_quality_drop", limit=0.03, value=0.008, passed=True)
-    assert read_gate(gate, metric="accuracy", unit="ratio") == ("0.8 points", "at most 3 points")
+    assert read_gate(gate, unit="ratio") == ("0.8 points", "at most 3 points")
 
 
 def test_a_tiny_p_value_is_not_zero():

@@ -1,5 +1,6 @@
 """Laws of publishing: what is made from a `run.json` agrees with it, and nothing that it was made from is lost."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,40 +8,70 @@ from sample import sample_run
 
 from evaluation.measurement import read_run, write_run
 from reports import publish
-from reports.drawing import anatomy_rows, headline_chart
-from reports.page import render_html, render_markdown
+from reports.drawing import headline_chart
+from reports.layers import anatomy_rows
+from reports.page import render_markdown
 
+FOLDER = Path("reports") / "published" / "trio"
+KEPT = ("run.json", "recipe.yaml", "recipe.lock")
 PUBLISHED = sorted((Path(__file__).parents[2] / "reports" / "published").glob("*/run.json"))
 
 
-@pytest.fixture
-def tree(tmp_path):
-    """A tree with a README and one published run."""
-    folder = tmp_path / "reports" / "published" / "trio"
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A tree with a README and one run, published twice."""
+    root = tmp_path_factory.mktemp("tree")
+    folder = root / FOLDER
     folder.mkdir(parents=True)
     write_run(sample_run(), folder)
     for name in ("recipe.yaml", "recipe.lock"):
         (folder / name).write_text("kept", encoding="utf-8")
-    (tmp_path / "README.md").write_text("<!-- results:trio -->\n<!-- /results -->\n", encoding="utf-8")
-    return tmp_path
+    (root / "README.md").write_text("<!-- results:trio -->\n<!-- /results -->\n", encoding="utf-8")
+    before = {name: (folder / name).read_bytes() for name in KEPT}
+    assert list(publish.differing(root))
+    publish.publish(root)
+    publish.publish(root)
+    assert {name: (folder / name).read_bytes() for name in KEPT} == before
+    return root
 
 
-def test_publishing_makes_all_agree_and_keeps_run_recipe_and_lock(tree):
-    folder = tree / "reports" / "published" / "trio"
-    kept = {name: (folder / name).read_bytes() for name in ("run.json", "recipe.yaml", "recipe.lock")}
+@pytest.fixture
+def tree(published, tmp_path):
+    """The published tree again, to be spoilt."""
+    return shutil.copytree(published, tmp_path / "tree")
+
+
+def test_publishing_makes_all_agree_and_keeps_run_recipe_and_lock(published):
+    assert list(publish.differing(published)) == []
+    assert (published / FOLDER / "headline.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("index.html", ">All 3 gates held.<", ">All 4 gates held.<"),
+        ("report.md", "9.8x", "9.9x"),
+        ("summary.csv", "0.861", "0.961"),
+        ("run.json", '"value": 2.93', '"value": 1.93'),
+    ],
+)
+def test_a_figure_that_was_changed_by_hand_is_found(tree, name, before, after):
+    file = tree / FOLDER / name
+    text = file.read_text(encoding="utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after), encoding="utf-8")
     assert list(publish.differing(tree))
-    publish.publish(tree)
-    publish.publish(tree)
-    assert list(publish.differing(tree)) == []
-    assert {name: (folder / name).read_bytes() for name in kept} == kept
-    assert (folder / "headline.svg").exists()
+
+
+def test_a_chart_that_is_missing_is_found(tree):
+    (tree / FOLDER / "headline.svg").unlink()
+    assert [file.name for file in publish.differing(tree)] == ["headline.svg"]
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
 def test_a_published_run_renders_from_its_reference_on(file):
     run = read_run(file)
     has_headline = headline_chart(run, "") is not None
-    assert ('<figure class="narrow">' in render_html([run])) is has_headline
     assert ("headline.svg" in render_markdown([run])) is has_headline
     names = [name for name, _, _ in anatomy_rows(run)]
     assert "reference" not in names[1:]

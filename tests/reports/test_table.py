@@ -1,43 +1,10 @@
-"""Laws of tables: cells stay cells whatever is in them, and README markers can be filled again and again."""
+"""Laws of tables: cells stay cells whatever is in them, every target is told."""
 
-import pytest
 from sample import sample_run
 
-from compress.errors import DataError
 from evaluation.measurement import Measurement, Run
 from reports.number import Reading, read_comparison
-from reports.table import fill_markers, results_table, table_of, to_markdown
-
-README = "# Title\n\n<!-- results:trio -->\nold\n<!-- /results -->\n\nEnd.\n"
-
-
-def test_filling_markers_twice_changes_nothing():
-    runs = {"trio": sample_run()}
-    once = fill_markers(README, runs)
-    assert results_table(runs["trio"]) in once
-    assert "old" not in once
-    assert fill_markers(once, runs) == once
-
-
-def test_text_outside_markers_is_untouched():
-    filled = fill_markers(README, {"trio": sample_run()})
-    assert filled.startswith("# Title\n\n<!-- results:trio -->\n")
-    assert filled.endswith("\n<!-- /results -->\n\nEnd.\n")
-    assert fill_markers("no markers", {}) == "no markers"
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (README, "line 3: .*names no known run; known: other"),
-        ("<!-- results:other -->", "not closed"),
-        ("<!-- results:other -->\n<!-- results:other -->\n<!-- /results -->", "line 1: .*not closed"),
-        ("\n<!-- /results -->", "line 2: .*closes nothing"),
-    ],
-)
-def test_broken_markers_are_refused(text, told):
-    with pytest.raises(DataError, match=told):
-        fill_markers(text, {"other": sample_run()})
+from reports.table import results_table, table_of, to_markdown
 
 
 def test_every_target_has_a_row():

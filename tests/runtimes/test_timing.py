@@ -6,7 +6,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from compress.runtimes.timing import LONG_CALL_MS, CudaClock, WallClock, time_interleaved
+from compress.runtimes.timing import (
+    LONG_CALL_MS,
+    CallPlayer,
+    CudaClock,
+    Enough,
+    Limits,
+    WallClock,
+    take_turns,
+    time_interleaved,
+)
 
 
 class FakeClock:
@@ -166,6 +175,15 @@ def test_progress_runs_from_nothing_to_all() -> None:
     time_interleaved(calls, rounds=3, seed=0, clock=clock, progress=lambda *told: fractions.append(told[0]))
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 3), (60.0, 6)])
+def test_a_sitting_that_lasts_long_enough_ends_early_with_whole_rounds(seconds: float, rounds: int) -> None:
+    clock = FakeClock()
+    limits = Limits(block_calls=2)
+    players = {name: CallPlayer(call, clock, limits) for name, call in named_calls(clock, a=1.0, b=1.0).items()}
+    times = take_turns(players, seed=0, rounds=6, enough=Enough(rounds=3, seconds=seconds))
+    assert [len(times[name]) for name in players] == [rounds, rounds]
 
 
 def test_no_rounds_and_no_warm_up_are_refused() -> None:

@@ -34,6 +34,12 @@ def test_what_safetensors_was_refused_is_told_alike(tmp_path: Path):
         save_file({"a": torch.zeros(1)}, tmp_path / "none" / "file")
 
 
+def test_a_place_that_cannot_be_made_is_a_refusal():
+    nowhere = Path("/proc/nowhere/run")
+    with pytest.raises(StoreError, match=r"/proc/nowhere.*can't be written"), writing(nowhere, "the run folder"):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/nowhere")
+
+
 def test_other_faults_pass_as_they_are(tmp_path: Path):
     with pytest.raises(FileNotFoundError), writing(tmp_path, "the model"):
         raise FileNotFoundError(errno.ENOENT, "no such file")

@@ -451,7 +451,7 @@ def test_settings_with_every_default_spelled_out_mean_the_same():
 
 def test_there_is_a_json_schema():
     schema = TypeAdapter(TableSettings).json_schema()
-    assert set(schema["properties"]) == {"source", "format", "columns", "label"}
+    assert set(schema["properties"]) == {"source", "format", "columns", "label", "slices"}
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")

@@ -1,0 +1,134 @@
+"""Runs of one recipe that differ by seed alone, taken together: how it comes out with another seed, on other examples.
+
+Every seed's models answer the same examples, so seeds and examples are crossed, and both are samples. The bootstrap
+over examples says how far other examples would move the mean over seeds; what is left is that another few seeds have
+another mean, which Student's t bounds: the seeds are too few to be resampled, and two of them resampled would show half
+of their spread at most. The two parts are joined as squares (the method of variance estimates recovery: Zou and Donner
+2008, "Construction of confidence limits about effect measures"). That is never too narrow, however few the seeds, and
+with two of them it is wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import optimize, stats
+
+from compress.errors import DataError
+from evaluation.statistics import Drop, Interval, Value, interval_of, verdict
+
+_SURE = 1e-12
+"""The smallest p-value that is looked for."""
+
+
+def combined(
+    value: Value, evidence: Sequence[np.ndarray], *, seed: int, resamples: int = 2000, confidence: float = 0.95
+) -> Interval:
+    """The mean of a metric over seeds, with its interval.
+
+    Args:
+        value: the metric's figure, of many rows at once.
+        evidence: for each seed, what the metric knows of each example, (examples, columns).
+
+    Raises:
+        DataError: fewer than two seeds, shapes that differ, or figures that are not finite.
+    """
+    joined, on_all = _joined([evidence], lambda parts: value(parts[0]))
+    found = interval_of(on_all, joined, seed=seed, resamples=resamples, confidence=confidence)
+    spread = _spread([float(value(each)) for each in evidence])
+    return _widened(found, spread, len(evidence), confidence)
+
+
+def combined_drop(
+    value: Value,
+    baselines: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    *,
+    higher_is_better: bool,
+    relative: bool = False,
+    seed: int,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> Drop:
+    """The mean over seeds of what each seed's target loses against the same seed's baseline.
+
+    Args:
+        value: the metric's figure, of many rows at once.
+        baselines: for each seed, the metric's evidence on the baseline's decisions, (examples, columns).
+        targets: likewise on the target's.
+        higher_is_better: whether a larger value of the metric is better.
+        relative: the drop as a fraction of the baseline's value.
+
+    Raises:
+        DataError: fewer than two seeds, shapes that differ, or figures that are not finite.
+    """
+
+    def drop(parts: Sequence[np.ndarray]) -> np.ndarray:
+        before, after = (value(part) for part in parts)
+        lost = before - after if higher_is_better else after - before
+        return np.asarray(lost / before if relative else lost)
+
+    joined, on_all = _joined([baselines, targets], drop)
+    found = interval_of(on_all, joined, seed=seed, resamples=resamples, confidence=confidence)
+    spread = _spread([float(drop(pair)) for pair in zip(baselines, targets, strict=True)])
+    whole = _widened(found, spread, len(targets), confidence)
+    p_value = _p_value(whole.value, _half_width(found) / _reach(confidence), spread, len(targets))
+    return Drop(whole.value, whole.low, whole.high, p_value, verdict(whole.low, whole.high, higher_is_better=False))
+
+
+def _joined(
+    sides: Sequence[Sequence[np.ndarray]], figure: Callable[[Sequence[np.ndarray]], np.ndarray]
+) -> tuple[np.ndarray, Value]:
+    """All evidence beside each other, (examples, all columns), and the mean of `figure` over seeds as a value of it.
+
+    So one draw of examples serves every seed and both sides.
+    """
+    count = len(sides[0])
+    shapes = {each.shape for side in sides for each in side}
+    if count < 2 or len(shapes) > 1 or any(len(side) != count for side in sides):
+        raise DataError(f"seeds: {count} of them, with evidence of the shapes {sorted(shapes)}; wanted two and one")
+    width = sides[0][0].shape[1]
+
+    def mean(evidence: np.ndarray) -> np.ndarray:
+        parts = [evidence[..., at : at + width] for at in range(0, evidence.shape[-1], width)]
+        return np.mean([figure(parts[place::count]) for place in range(count)], axis=0)
+
+    return np.concatenate([each for side in sides for each in side], axis=1), mean
+
+
+def _spread(figures: Sequence[float]) -> float:
+    """The standard error of the seeds' mean."""
+    return float(np.std(figures, ddof=1) / np.sqrt(len(figures)))
+
+
+def _widened(found: Interval, spread: float, count: int, confidence: float) -> Interval:
+    """An interval over examples, and that over seeds, as one."""
+    by_seed = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * spread
+    below, above = np.hypot(found.value - found.low, by_seed), np.hypot(found.high - found.value, by_seed)
+    return Interval(found.value, float(found.value - below), float(found.value + above))
+
+
+def _half_width(found: Interval) -> float:
+    return (found.high - found.low) / 2
+
+
+def _reach(confidence: float) -> float:
+    return float(stats.norm.ppf((1 + confidence) / 2))
+
+
+def _p_value(value: float, by_example: float, by_seed: float, count: int) -> float:
+    """Two-sided: the level at which the joint interval ends at zero.
+
+    Args:
+        by_example: the standard error over examples.
+        by_seed: the standard error over seeds.
+    """
+
+    def room(p_value: float) -> float:
+        reach = np.hypot(stats.norm.isf(p_value / 2) * by_example, stats.t.isf(p_value / 2, count - 1) * by_seed)
+        return float(abs(value) - reach)
+
+    if value == 0 or room(1 - _SURE) <= 0:
+        return 1.0
+    return _SURE if room(_SURE) >= 0 else float(optimize.brentq(room, _SURE, 1 - _SURE))

@@ -1,0 +1,104 @@
+"""The report as Markdown: what a reviewer has to see, short enough for a comment; below it all the rest, folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from evaluation.measurement import Run
+from reports import cast
+from reports.broke import broke_in_brief
+from reports.headline import comparison_tiles, gate_notice, gates_table
+from reports.outline import Block, Chart, Code, Fold, Grid, Paragraph, Section, Switch, Tile, Tiles
+from reports.table import Table, escape, method_of, table_of, to_markdown
+
+ON_THE_PAGE_ALONE = ("measurements",)
+"""Sections that are left out: every record is in `summary.csv` too, and a comment has room for some 65,000 letters."""
+
+HEADLINE = "headline"
+_TOP = 2  # the level of a section's heading that is about all runs
+
+
+def as_markdown(title: str, sections: Sequence[Section], run: Run | None) -> str:
+    """The sections under a title. With the one `run` that they are about, it opens in brief and the sections fold.
+
+    Of several runs, what is told of each alone is folded. Charts are the SVG files that stand beside the text.
+    """
+    opening = list(in_brief(run)) if run else []
+    lines = [f"# {escape(title)}", *map(written, opening)]
+    for section in sections:
+        if section.name.endswith(ON_THE_PAGE_ALONE):
+            continue
+        if opening and section.name == HEADLINE:  # its figures have been told, but for the chart
+            lines += [written(block) for block in section.blocks if isinstance(block, Chart)]
+        else:
+            lines += _folded(section) if opening or section.level > _TOP else _open(section)
+    return "\n\n".join(lines) + "\n"
+
+
+def in_brief(run: Run) -> Iterator[Block]:
+    """The result against the reference, the gates, and what broke; nothing for a run that is about no one target."""
+    subject, reference = cast.subject_of(run), cast.reference_of(run)
+    if subject is None or reference is None or subject == reference:
+        return
+    yield from gate_notice(run)
+    tiles = comparison_tiles(run, subject, reference)
+    if tiles:
+        rows = [(tile.name, tile.reading, tile.words) for tile in tiles]
+        yield Grid(table_of(f"{subject} against {reference}", ["what", "figure", "in words"], rows))
+    if run.gates:
+        yield Grid(_short_gates(gates_table(run)))
+    yield from broke_in_brief(run)
+    yield Paragraph(method_of(run), "note")
+
+
+def written(block: Block) -> str:
+    """A block as Markdown that GitHub and the hub show."""
+    match block:
+        case Paragraph():
+            text = escape(block.text)
+            return f"> **{text}**" if block.tone == "bad" else f"*{text}*" if block.tone == "note" else text
+        case Tiles():
+            lines = (f"- **{escape(tile.name)}: {escape(tile.reading.figure)}** {_told(tile)}" for tile in block.tiles)
+            return "\n".join(line.rstrip() for line in lines)
+        case Grid():
+            return f"**{escape(block.table.caption)}**\n\n{to_markdown(block.table)}"
+        case Chart() | Switch():
+            return "\n\n".join(map(_drawing, block.charts if isinstance(block, Switch) else [block]))
+        case Code():
+            fence = _fence(block.text)
+            return f"{fence}{block.language}\n{block.text}\n{fence}"
+        case Fold():
+            inner = "\n\n".join(written(each) for each in block.blocks)
+            return f"<details><summary>{escape(block.title)}</summary>\n\n{inner}\n\n</details>"
+
+
+def _short_gates(table: Table) -> Table:
+    """The gates without what only explains them."""
+    kept = [place for place, column in enumerate(table.columns) if column not in ("what it promises", "detail")]
+    rows = [[row[place] for place in kept] for row in table.rows]
+    return table_of(table.caption, [table.columns[place] for place in kept], rows, accent=table.accent)
+
+
+def _open(section: Section) -> list[str]:
+    return [f"{'#' * section.level} {escape(section.title)}", *map(written, section.blocks)]
+
+
+def _folded(section: Section) -> list[str]:
+    inner = map(written, section.blocks)
+    return [f"<details><summary><b>{escape(section.title)}</b></summary>", *inner, "</details>"]
+
+
+def _drawing(chart: Chart) -> str:
+    return f"![{escape(chart.alt)}]({chart.name}.svg)\n\n*{escape(chart.caption)}*"
+
+
+def _told(tile: Tile) -> str:
+    return ", ".join(escape(part) for part in (tile.reading.spread, tile.words) if part)
+
+
+def _fence(text: str) -> str:
+    """A fence that the text cannot close."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return fence

@@ -1,0 +1,84 @@
+"""Several seeds are taken together: their spread counts, two of them make a wide interval, and the mean is the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from compress.errors import DataError
+from evaluation.metrics.accuracy import Accuracy
+from evaluation.seeds import combined, combined_drop
+from evaluation.statistics import Drop, interval_of
+
+accuracy = Accuracy().value
+EXAMPLES = 400
+
+
+def right(share: float, seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).random((EXAMPLES, 1)) < share).astype(np.int64)
+
+
+def dropped(lost: Sequence[float], *, first: int = 0) -> Drop:
+    """Each seed's target errs on a further share of what its baseline, the same for all, gets right."""
+    before = right(0.9, first)
+    after = [before * right(1 - share / 0.9, first + 1 + place) for place, share in enumerate(lost)]
+    return combined_drop(accuracy, [before] * len(lost), after, higher_is_better=True, seed=0, resamples=500)
+
+
+def test_the_figure_is_the_mean_over_seeds() -> None:
+    evidence = [right(share, place) for place, share in enumerate((0.8, 0.85, 0.9))]
+    found = combined(accuracy, evidence, seed=0, resamples=200)
+    assert found.value == pytest.approx(np.mean([accuracy(each) for each in evidence]))
+    assert found.low < found.value < found.high
+
+
+def test_seeds_that_came_out_alike_are_as_sure_as_their_examples() -> None:
+    evidence = right(0.8, 0)
+    found, alone = combined(accuracy, [evidence] * 3, seed=0), interval_of(accuracy, evidence, seed=0)
+    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high))
+
+
+def test_the_same_spread_of_two_seeds_is_far_less_sure_than_of_six() -> None:
+    two, six = dropped([0.02, 0.10]), dropped([0.02, 0.10] * 3)
+    assert two.high - two.low > 4 * (six.high - six.low)
+    assert two.verdict == "tie"
+    assert six.verdict == "worse"
+
+
+def test_the_p_value_turns_the_interval_round() -> None:
+    for lost in ([0.02, 0.10], [0.05, 0.06, 0.055], [0.0, 0.01, 0.02], [0.03, 0.04, 0.05, 0.06]):
+        found = dropped(lost)
+        half = (found.high - found.low) / 2
+        if abs(abs(found.value) - half) > 0.05 * half:  # the bootstrap's interval is not quite symmetric
+            assert (found.p_value < 0.05) == (abs(found.value) > half)
+
+
+def test_nothing_lost_by_any_seed_is_a_tie_without_doubt() -> None:
+    evidence = [right(0.8, 0), right(0.85, 1)]
+    found = combined_drop(accuracy, evidence, evidence, higher_is_better=True, seed=0, resamples=200)
+    assert found == Drop(0.0, 0.0, 0.0, 1.0, "tie")
+
+
+def test_a_relative_drop_is_the_mean_of_each_seeds_own() -> None:
+    before, after = [right(0.9, 0), right(0.5, 1)], [right(0.8, 2), right(0.4, 3)]
+    found = combined_drop(accuracy, before, after, higher_is_better=True, relative=True, seed=0, resamples=200)
+    own = [1 - accuracy(b) / accuracy(a) for a, b in zip(before, after, strict=True)]
+    assert found.value == pytest.approx(np.mean(own))
+
+
+def test_the_interval_holds_the_truth_of_seeds_at_large_even_with_two() -> None:
+    random = np.random.default_rng(0)
+    hits = []
+    for trial in range(120):
+        found = dropped([*np.clip(0.05 + random.normal(0, 0.02, 2), 0, None)], first=10 * trial)
+        hits.append(found.low <= 0.05 <= found.high)
+    assert np.mean(hits) >= 0.92
+
+
+def test_one_seed_or_other_examples_are_refused() -> None:
+    with pytest.raises(DataError, match="seeds: 1 of them"):
+        combined(accuracy, [right(0.8, 0)], seed=0)
+    with pytest.raises(DataError, match="wanted two and one"):
+        combined(accuracy, [right(0.8, 0), right(0.8, 0)[:10]], seed=0)

@@ -1,0 +1,155 @@
+"""Size is counted, and whoever counts it comes to the same: the graph, torch and the anatomy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tiny import LABELS, tiny_bundle, tiny_split
+
+from compress.bundle import Bundle
+from compress.deploy import Deploy, Shape
+from compress.errors import ExportError
+from compress.price import Price
+from evaluation import flops
+from evaluation.cost import cost_rows
+from evaluation.flops import work_of
+from evaluation.measurement import Measurement, Target
+from evaluation.parts import part_rows
+from evaluation.sitting import Conditions, Opened, Subject
+from evaluation.size import size_comparison, size_rows
+
+SHAPES = (Shape(1, 7), Shape(3, 16))
+PRICE = Price(per_hour=0.18, currency="EUR")
+CONDITIONS = Conditions(tiny_split("test", 4), Deploy(threads=1, shapes=SHAPES), "cpu", ("accuracy",), seed=0)
+
+
+def opened(bundle: Bundle, weight_bytes: int = 1000) -> Opened:
+    """A target that is open in name only: nothing here runs it."""
+    target = Target(name="it", kind="result", title="it", runtime="none", form=bundle.form.value)
+    session: Any = SimpleNamespace(weight_bytes=weight_bytes)
+    return Opened(Subject(target, bundle), session, {})
+
+
+@pytest.mark.parametrize("cut", ["even-fused", "even-plain", "uneven-fused", "uneven-plain"])
+def test_graph_torch_and_anatomy_count_the_same(cut: str, exported: dict[str, tuple[Bundle, Bundle]]):
+    model, graph = exported[cut]
+    for shape in SHAPES:
+        by_torch, by_graph = work_of(model, shape), work_of(graph, shape)
+        assert (by_torch.counted, by_graph.counted) == ("torch", "graph")
+        assert by_graph.flops == pytest.approx(by_torch.flops, rel=0.01)
+        assert model.anatomy.flops(shape.batch, shape.tokens) == pytest.approx(by_torch.flops, rel=0.01)
+
+
+def test_quantizing_changes_neither_the_products_nor_how_many_there_are(
+    quantized_bundle: Bundle, exported: dict[str, tuple[Bundle, Bundle]]
+):
+    for shape in SHAPES:
+        assert work_of(quantized_bundle, shape).flops == work_of(exported["even-fused"][1], shape).flops
+
+
+def test_intermediate_tensors_grow_with_the_batch_and_scores_with_the_square_of_the_tokens(
+    exported: dict[str, tuple[Bundle, Bundle]],
+):
+    held = {
+        (form, shape): work_of(exported[f"even-{form}"][1], shape).activation_bytes
+        for form in ("fused", "plain")
+        for shape in (Shape(1, 32), Shape(4, 32), Shape(1, 64))
+    }
+    for form in ("fused", "plain"):
+        assert held[form, Shape(4, 32)] == pytest.approx(4 * held[form, Shape(1, 32)], rel=0.05)
+    # Attention as one node never writes its scores down, (heads, tokens, tokens) of them.
+    assert held["fused", Shape(1, 64)] < 2.5 * held["fused", Shape(1, 32)]
+    assert held["plain", Shape(1, 64)] > 2.5 * held["plain", Shape(1, 32)]
+
+
+def test_counting_leaves_the_model_as_it_was():
+    bundle = tiny_bundle()
+    before, attention = bundle.digest, bundle.module.config._attn_implementation
+    work_of(bundle, SHAPES[0])
+    assert replace(bundle).digest == before
+    assert bundle.module.config._attn_implementation == attention
+
+
+def test_a_graph_that_cannot_be_read_here_is_counted_by_its_anatomy(
+    exported: dict[str, tuple[Bundle, Bundle]], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_given: object) -> None:
+        raise ExportError("an operator that is for GPUs alone")
+
+    monkeypatch.setattr(flops, "shaped_graph", refuse)
+    bundle = exported["uneven-fused"][1]
+    work = work_of(bundle, SHAPES[1])
+    assert (work.flops, work.counted) == (bundle.anatomy.flops(3, 16), "anatomy")
+    assert work.activation_bytes is None
+
+
+def test_every_figure_is_there_for_every_shape(exported: dict[str, tuple[Bundle, Bundle]]):
+    model, graph = exported["uneven-fused"]
+    for bundle, memory in ((model, 0), (graph, 2)):
+        rows = size_rows(opened(bundle), CONDITIONS)
+        once = {row.name: row.value for row in rows if not row.conditions}
+        assert once == {
+            "parameters": bundle.anatomy.parameters,
+            "encoder_parameters": bundle.anatomy.encoder_parameters,
+            "embedding_parameters": bundle.anatomy.rest["embeddings"],
+            "bytes": 1000,
+        }
+        assert [row.conditions["tokens"] for row in rows if row.name == "flops"] == [7, 16]
+        assert len([row for row in rows if row.name == "activation_bytes"]) == memory
+        assert all(row.unit and not row.higher_is_better for row in rows)
+
+
+def test_half_the_bytes_are_a_ratio_of_two():
+    bundle = tiny_bundle()
+    found = size_comparison(opened(bundle, 500), opened(bundle, 1000))
+    assert (found.value, found.verdict) == (2.0, "better")
+
+
+@pytest.mark.parametrize("family", ["bert", "albert", "modernbert", "vit"])
+def test_parts_add_up_to_the_model(family: str):
+    anatomy = tiny_bundle(family, labels=LABELS).anatomy
+    rows = part_rows("it", anatomy)
+    assert sum(row["parameters"] for row in rows) == anatomy.parameters
+    cut = anatomy.with_units({group.name: 1 for group in anatomy.of_axis("ffn")})
+    changed = [new["part"] for old, new in zip(rows, part_rows("it", cut), strict=True) if old != new]
+    assert changed == ["ffn"]
+
+
+def throughput(**conditions: Any) -> Measurement:
+    return Measurement(
+        target="it",
+        name="throughput_per_s",
+        value=100.0,
+        unit="examples/s",
+        low=80.0,
+        high=125.0,
+        count=9,
+        higher_is_better=True,
+        conditions=conditions,
+    )
+
+
+def test_a_million_requests_cost_what_the_hours_for_them_cost():
+    [row] = cost_rows([throughput(batch=8, tokens=128)], PRICE)
+    hours = 1_000_000 / 100 / 3600
+    assert row.value == pytest.approx(0.18 * hours)
+    assert (row.low, row.high) == (pytest.approx(0.18 * hours * 0.8), pytest.approx(0.18 * hours * 1.25))
+    assert (row.unit, row.count, row.higher_is_better) == ("EUR", 9, False)
+    assert row.conditions == {"batch": 8, "tokens": 128, "price_per_hour": 0.18, "currency": "EUR"}
+
+
+def test_without_a_price_or_a_shape_nothing_has_a_cost():
+    assert cost_rows([throughput(batch=8, tokens=128)], None) == []
+    assert cost_rows([throughput(batch=1, inputs="texts")], PRICE) == []
+    other = throughput(batch=1, tokens=8).model_copy(update={"name": "latency_p50_ms"})
+    assert cost_rows([other], PRICE) == []
+
+
+@pytest.mark.parametrize("fields", [{"per_hour": 0}, {"per_hour": -1}, {"currency": "dollars"}, {"per_hor": 1}])
+def test_a_price_that_is_none_is_refused(fields: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        Price.model_validate({"per_hour": 0.17, "currency": "USD"} | fields)

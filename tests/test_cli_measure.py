@@ -1,0 +1,99 @@
+"""`compress measure` with targets in processes of their own, and with what can't run here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import Small, command, few_rounds, finished_run
+
+from evaluation.footprint import footprints
+from evaluation.measurement import Run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """One finished run; its home is where commands are typed."""
+    return finished_run(tmp_path_factory)
+
+
+@pytest.fixture
+def ask(small: Small, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Type `measure` with the run's two graphs, or with the targets that are given."""
+    monkeypatch.chdir(small.home)
+    few_rounds(monkeypatch)
+    onnx = small.output / "model" / "onnx"
+
+    def do(*words: str | Path, targets: Any = (onnx / "model.onnx", onnx / "model_int8.onnx")) -> Any:
+        options = ("--data", "texts.tsv", "--latency", "1x8", "--threads", "1")
+        return command(monkeypatch, "measure", *targets, *options, *words, cache=small.cache)
+
+    return do
+
+
+def test_targets_apart_have_every_figure_and_say_so(ask: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("evaluation.suite.footprints", footprints)  # as it is without the tests' haste
+    answer = ask("--processes", "apart", "--json")
+    assert answer.code == 0, answer
+    run = Run.model_validate(json.loads(answer.out))
+    assert run.skipped == []
+    for target in ("model", "model_int8"):
+        for name in ("latency_p50_ms", "latency_p95_ms", "throughput_per_s"):
+            for at in ({"tokens": 8}, {"tokenization": "apart"}, {"tokenization": "included"}):
+                row = run.measured(target, name, **at)
+                assert row.conditions["processes"] == "apart"
+                assert row.conditions["threads"] == 1
+        assert run.measured(target, "load_ms").value > 0
+        assert run.measured(target, "peak_memory_bytes", of="host", tokens=8).value > 10e6
+    assert run.measured("model", "noise", tokens=8) is not None
+    assert run.compared("model_int8", "model", "speedup", tokens=8).noise is not None
+
+
+def test_without_a_footprint_there_is_no_load_time(ask: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("evaluation.suite.footprints", footprints)
+    answer = ask("--no-footprint", "--json")
+    names = {row["name"] for row in json.loads(answer.out)["measurements"]}
+    assert "latency_p50_ms" in names
+    assert not {"load_ms", "peak_memory_bytes"} & names
+
+
+def test_another_number_of_processes_is_refused(ask: Any):
+    answer = ask("--processes", "two")
+    assert answer.code == 2
+    assert "'two' is not one of 'one', 'apart'" in answer.message
+
+
+def test_a_runtime_that_is_not_installed_is_named_as_skipped(ask: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    answer = ask("--runtime", "openvino", "--runtime", "onnxruntime")
+    assert answer.code == 0, answer
+    assert "skipped model@openvino: openvino is not installed" in answer.out
+    assert "model@onnxruntime" in answer.out
+
+
+def test_openvino_runs_our_graphs_beside_onnxruntime(ask: Any, small: Small):
+    pytest.importorskip("openvino")
+    targets = [small.output / "model" / "onnx" / "model.onnx"]
+    answer = ask("--runtime", "openvino", "--runtime", "onnxruntime", "--json", targets=targets)
+    assert answer.code == 0, answer
+    run = Run.model_validate(json.loads(answer.out))
+    assert {target.runtime for target in run.targets} == {"openvino", "onnxruntime"}
+    assert run.compared("model@onnxruntime", "model@openvino", "agreement").value == 1.0
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b'{"model_type": "bert"}'])
+def test_a_target_that_is_no_model_is_refused(ask: Any, tmp_path: Path, content: bytes):
+    target = tmp_path / "thing.bin"
+    target.write_bytes(content)
+    answer = ask(targets=[target])
+    assert answer.code == 2
+    assert f"{target}: neither a model folder nor an ONNX file" in answer.message
+
+
+def test_an_empty_folder_is_refused(ask: Any, tmp_path: Path):
+    answer = ask(targets=[tmp_path])
+    assert answer.code == 2
+    assert str(tmp_path / "config.json") in answer.message
