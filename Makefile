@@ -32,9 +32,10 @@ bench-measuring: $(VENV)/demo
 bench-gpu:
 	$(firstword $(wildcard .venv-gpu/bin/python) $(wildcard $(BIN)/python) $(PYTHON)) -m bench.gpu --recipe $(RECIPE)
 
-# README's tables and the published pages, from the run.json files in the tree.
+# README's tables and the published pages, from the run.json files in the tree; then the check that `make test` makes.
 reports: $(VENV)/demo
 	$(BIN)/python -m reports.publish
+	$(BIN)/python -m reports.publish --check
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

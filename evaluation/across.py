@@ -105,10 +105,11 @@ def _quality(first: Kept, second: Kept, resamples: int) -> Iterator[Comparison |
     for name in (name for name in ours if name in theirs):
         try:
             evidence = first.evidence(one, name), second.evidence(other, name)
+            metric = first.metric(one, name)
+            drop = drop_of(metric, *evidence, seed=SEED, resamples=resamples)
         except DataError as fault:
             yield obstacle(f"{name}: {fault}")
             continue
-        metric = first.metric(one, name)
         yield Comparison(
             target=second.label,
             baseline=first.label,
@@ -116,20 +117,28 @@ def _quality(first: Kept, second: Kept, resamples: int) -> Iterator[Comparison |
             unit="relative" if metric.relative_drop else metric.unit,
             count=len(evidence[0]),
             conditions=_split(ours[name]) | {"metric": name, "resamples": resamples},
-            **vars(drop_of(metric, *evidence, seed=SEED, resamples=resamples)),
+            **vars(drop),
         )
-    kept = first.predictions(one), second.predictions(other)
-    if kept[0].scores.shape == kept[1].scores.shape:
-        likeness = first.task(one).alike(kept[0].scores, kept[1].scores)
-        yield Comparison(
-            target=second.label,
-            baseline=first.label,
-            name="agreement",
-            unit="ratio",
-            count=len(likeness),
-            conditions={"data": kept[0].data},
-            **vars(statistics.agreement(likeness, seed=SEED)),
-        )
+    try:
+        yield _agreement(first, second)
+    except DataError as fault:
+        yield obstacle(f"agreement: {fault}")
+
+
+def _agreement(first: Kept, second: Kept) -> Comparison:
+    one, other = first.predictions(first.subject or ""), second.predictions(second.subject or "")
+    if one.scores.shape != other.scores.shape:
+        raise DataError(f"predictions of shapes {one.scores.shape} and {other.scores.shape}")
+    likeness = first.task(first.subject or "").alike(one.scores, other.scores)
+    return Comparison(
+        target=second.label,
+        baseline=first.label,
+        name="agreement",
+        unit="ratio",
+        count=len(likeness),
+        conditions={"data": one.data},
+        **vars(statistics.agreement(likeness, seed=SEED)),
+    )
 
 
 def _split(row: Measurement) -> dict[str, Any]:
@@ -175,23 +184,38 @@ def _times(kept: Kept) -> dict[tuple[int, int], Measurement]:
 
 def _speedup(first: Kept, second: Kept, before: Measurement, after: Measurement) -> Comparison:
     """How much faster the second run's subject is. The times' own intervals are joined into one of their ratio, as
-    squares of logarithms (Zou and Donner 2008); the noise floors of both sittings count."""
+    squares of logarithms (Zou and Donner 2008). What both sittings' twins were off by counts as noise, and so does how
+    far the machine drifted between them, which the reference shows that both timed; without one there is no verdict.
+    """
     ratio = before.value / after.value
     below = math.hypot(_log(before.value, before.low), _log(after.high, after.value))
     above = math.hypot(_log(before.high, before.value), _log(after.value, after.low))
     found = statistics.Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above))
     shape = {"batch": before.conditions["batch"], "tokens": before.conditions["tokens"]}
-    noise = sum(_noise(kept, shape) for kept in (first, second))
+    drift = _drift(first, second, shape)
+    noise = sum(_noise(kept, shape) for kept in (first, second)) + (drift or 0.0)
     return Comparison(
         target=second.label,
         baseline=first.label,
         name="speedup",
         unit="ratio",
         noise=noise,
-        verdict=beyond_noise(found, noise),
-        conditions=shape | {"sittings": "apart"},
+        verdict=None if drift is None else beyond_noise(found, noise),
+        conditions=shape | {"sittings": "apart", "drift": drift},
         **vars(found),
     )
+
+
+def _drift(first: Kept, second: Kept, shape: dict[str, Any]) -> float | None:
+    """How much slower or faster the same reference ran in the other sitting; None where they share none."""
+    if first.reference in (None, first.subject) or first.reference != second.reference:
+        return None
+    sizes = [kept.run.measured(kept.reference or "", "parameters") for kept in (first, second)]
+    times = [kept.run.measured(kept.reference or "", "latency_p50_ms", **shape) for kept in (first, second)]
+    if None in sizes or None in times or sizes[0].value != sizes[1].value:  # type: ignore[union-attr]
+        return None
+    one, other = (time.value for time in times if time is not None)
+    return max(one, other) / min(one, other) - 1 if min(one, other) > 0 else None
 
 
 def _log(larger: float | None, smaller: float | None) -> float:
@@ -251,7 +275,7 @@ def _seeds(group: Sequence[Kept], resamples: int) -> SeedGroup:
                 count=len(after[0]),
                 higher_is_better=metric.higher_is_better,
                 conditions=about,
-                **vars(combined(metric.value, after, seed=SEED, resamples=resamples)),
+                **vars(combined(metric.value, after, overstates=metric.overstates, seed=SEED, resamples=resamples)),
             )
         )
         drop = combined_drop(
@@ -260,6 +284,7 @@ def _seeds(group: Sequence[Kept], resamples: int) -> SeedGroup:
             after,
             higher_is_better=metric.higher_is_better,
             relative=metric.relative_drop,
+            overstates=metric.overstates,
             seed=SEED,
             resamples=resamples,
         )

@@ -35,5 +35,5 @@ def what_broke(opened: Sequence[Opened], conditions: Conditions, *, reference: s
         most = min(EXAMPLES, EXAMPLES_IN_ALL // len(others) + 1)
         tables["flips"] = [row for one in others for row in flipped(one, before, conditions.test, most)]
         tables["flips_count"] = [count_flips(one, before, conditions.test) for one in others]
-    tables["slices"] = [row for one in others for row in sliced(one, before, conditions)]
+    tables["slices"] = sliced(others, before, conditions)
     return tables

@@ -11,7 +11,8 @@ from evaluation.measurement import Measurement
 from evaluation.predictions import Predictions
 
 _MACHINE = {"cpu": "processor", "cores": "number of cores", "os": "operating system", "device": "device"}
-_RUNTIMES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")
+_RUNTIMES = ("torch", "onnxruntime", "openvino")
+"""What a runtime's name begins with, and the packages that run it."""
 
 
 def why_not_quality(first: Kept, second: Kept) -> str | None:
@@ -51,7 +52,8 @@ def why_not_speed(first: Kept, second: Kept, rows: tuple[Measurement, Measuremen
     if one.get("processes", "one") != other.get("processes", "one"):  # older files know of one process alone
         return "one timed its targets in one process, the other each in its own"
     versions = [_packages(environment) for environment in (ours, theirs)]
-    for package in _RUNTIMES:
+    name = str(one.get("runtime"))
+    for package in (called + ending for called in _RUNTIMES if name.startswith(called) for ending in ("", "-gpu")):
         if versions[0].get(package) != versions[1].get(package):
             return f"other version of {package}: {versions[0].get(package)} and {versions[1].get(package)}"
     return None

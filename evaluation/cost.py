@@ -36,5 +36,6 @@ def _cost(row: Measurement, price: Price) -> Measurement:
         high=of(row.low),
         count=row.count,
         higher_is_better=False,
-        conditions=row.conditions | {"price_per_hour": price.per_hour, "currency": price.currency},
+        conditions=row.conditions
+        | {"of": "the whole machine", "price_per_hour": price.per_hour, "currency": price.currency},
     )

@@ -60,7 +60,7 @@ class Comparison(Record):
     high: float | None = None
     p_value: float | None = None
     adjusted_p_value: float | None = None
-    """Of a quality drop: by Holm's method, over all targets compared with the same baseline by the same metric."""
+    """Of a quality drop: by Holm's method, over all comparisons by the same metric; those of a run's steps apart."""
     margin: float | None = None
     """The drop that a gate of the recipe allows, which `margin_p_value` was computed for."""
     margin_p_value: float | None = None

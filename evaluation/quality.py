@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,16 +108,23 @@ def quality_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -
     return [*(_quality_drop(name, one, baseline, conditions) for name in one.metrics), alike]
 
 
-def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
+def corrected(rows: Sequence[Comparison], baselines: Sequence[str] | None = None) -> list[Comparison]:
     """The comparisons with the p-values of quality drops adjusted, and verdicts by the adjusted ones.
 
-    A family is all targets compared with the same baseline by the same metric: whoever looks through them for one that
-    is better or worse makes so many tests. Interval and test have to agree before anything is called a difference.
+    A family is all comparisons by one metric, whatever the baseline: whoever looks through them for a difference makes
+    so many tests, and which of a pair is called the baseline changes nothing. A run's steps, each compared with the
+    step before it, answer another question and are a family of their own. Interval and test have to agree before
+    anything is called a difference.
+
+    Args:
+        rows: what one sitting found, or one set of runs.
+        baselines: a comparison with any other is one of steps; None where there are no steps.
     """
-    families: dict[tuple[str, str], list[int]] = {}
+    families: dict[tuple[str, bool], list[int]] = {}
     for place, row in enumerate(rows):
         if row.name == "quality_drop" and row.p_value is not None:
-            families.setdefault((row.baseline, row.conditions["metric"]), []).append(place)
+            of_steps = baselines is not None and row.baseline not in baselines
+            families.setdefault((row.conditions["metric"], of_steps), []).append(place)
     found = list(rows)
     for places in families.values():
         adjusted = statistics.holm([p for place in places if (p := rows[place].p_value) is not None])
@@ -137,12 +143,12 @@ def drop_of(
     margin: float | None = None,
     resamples: int = 2000,
 ) -> statistics.Drop:
-    """What is lost by a metric, from both sides' evidence; by the exact test where each example is right or wrong.
+    """What is lost by a metric, from both sides' evidence.
 
     Raises:
         DataError: as `paired_drop`.
     """
-    drop = statistics.paired_drop(
+    return statistics.paired_drop(
         metric.value,
         before,
         after,
@@ -153,10 +159,6 @@ def drop_of(
         seed=seed,
         resamples=resamples,
     )
-    if statistics.right_or_wrong(before) and statistics.right_or_wrong(after):
-        # The exact test beats the bootstrap's p-value: only how many are right can enter any figure of such evidence.
-        drop = replace(drop, p_value=statistics.mcnemar(before[:, 0], after[:, 0]))
-    return drop
 
 
 def kept_evidence(one: Opened) -> dict[str, np.ndarray]:
@@ -173,15 +175,15 @@ def _predictions(one: Opened, test: Split) -> tuple[np.ndarray, int]:
     """What the task predicts for every example, in the order of the split, and 0; or none, and the number of examples
     whose outputs are not finite."""
     task = one.subject.bundle.task
-    parts, order, bad = [], [], 0
+    parts, order, bad = [], [], set[int]()
     for batch in batches_of(one.subject.bundle, test):
         scores = one.session.outputs(batch.inputs)
         unfit = ~np.isfinite(scores).all(axis=tuple(range(1, scores.ndim)))
-        bad += len(np.unique(batch.example[unfit]))
+        bad.update(batch.index[batch.example[unfit]].tolist())
         if not bad:  # a task need not cope with such scores, and what it makes of them may look sound
             parts.append(task.predict(scores, batch))
             order.append(batch.index)
-    return (np.empty(0), bad) if bad else (in_order(parts, order), 0)
+    return (np.empty(0), len(bad)) if bad else (in_order(parts, order), 0)
 
 
 def _unfit(one: Opened, test: Split) -> str:

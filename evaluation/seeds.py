@@ -6,38 +6,57 @@ another mean, which Student's t bounds: the seeds are too few to be resampled, a
 of their spread at most. The two parts are joined as squares (the method of variance estimates recovery: Zou and Donner
 2008, "Construction of confidence limits about effect measures"). That is never too narrow, however few the seeds, and
 with two of them it is wide.
+
+Where each example is right or wrong, the part of the examples is at least as wide as what none of them showed may be
+(`evaluation.shares`): the bootstrap has no width where no seed's models differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import optimize, stats
 
 from compress.errors import DataError
-from evaluation.statistics import Drop, Interval, Value, interval_of, verdict
+from evaluation.shares import unseen
+from evaluation.statistics import Drop, Interval, Value, interval_of, share_scale, verdict
 
 _SURE = 1e-12
 """The smallest p-value that is looked for."""
 
 
 def combined(
-    value: Value, evidence: Sequence[np.ndarray], *, seed: int, resamples: int = 2000, confidence: float = 0.95
+    value: Value,
+    evidence: Sequence[np.ndarray],
+    *,
+    overstates: bool = False,
+    seed: int,
+    resamples: int = 2000,
+    confidence: float = 0.95,
 ) -> Interval:
     """The mean of a metric over seeds, with its interval.
 
     Args:
         value: the metric's figure, of many rows at once.
         evidence: for each seed, what the metric knows of each example, (examples, columns).
+        overstates: as in `interval_of`: the interval over examples is reflected before that over seeds is joined to it.
 
     Raises:
         DataError: fewer than two seeds, shapes that differ, or figures that are not finite.
     """
     joined, on_all = _joined([evidence], lambda parts: value(parts[0]))
-    found = interval_of(on_all, joined, seed=seed, resamples=resamples, confidence=confidence)
+    found = interval_of(on_all, joined, overstates=overstates, seed=seed, resamples=resamples, confidence=confidence)
+    scale = share_scale(value, *evidence)
+    if scale is not None:
+        least = abs(scale.at_all - scale.at_none) * unseen(len(joined), confidence=confidence)
+        ends = sorted((scale.at_none, scale.at_all))
+        found = replace(found, low=max(ends[0], min(found.low, found.value - least)))
+        found = replace(found, high=min(ends[1], max(found.high, found.value + least)))
     spread = _spread([float(value(each)) for each in evidence])
-    return _widened(found, spread, len(evidence), confidence)
+    whole = _widened(found, spread, len(evidence), confidence)
+    return replace(whole, low=max(0.0, whole.low)) if overstates else whole
 
 
 def combined_drop(
@@ -47,6 +66,7 @@ def combined_drop(
     *,
     higher_is_better: bool,
     relative: bool = False,
+    overstates: bool = False,
     seed: int,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -59,6 +79,7 @@ def combined_drop(
         targets: likewise on the target's.
         higher_is_better: whether a larger value of the metric is better.
         relative: the drop as a fraction of the baseline's value.
+        overstates: as in `combined`.
 
     Raises:
         DataError: fewer than two seeds, shapes that differ, or figures that are not finite.
@@ -71,6 +92,12 @@ def combined_drop(
 
     joined, on_all = _joined([baselines, targets], drop)
     found = interval_of(on_all, joined, seed=seed, resamples=resamples, confidence=confidence)
+    scale = None if relative else share_scale(value, *baselines, *targets)
+    if scale is not None:
+        least = abs(scale.at_all - scale.at_none) * unseen(len(joined), confidence=confidence)
+        found = replace(found, low=min(found.low, found.value - least), high=max(found.high, found.value + least))
+    if overstates:  # a drop may be below 0, so it is not for `interval_of` to reflect
+        found = replace(found, low=2 * found.value - found.high, high=2 * found.value - found.low)
     spread = _spread([float(drop(pair)) for pair in zip(baselines, targets, strict=True)])
     whole = _widened(found, spread, len(targets), confidence)
     p_value = _p_value(whole.value, _half_width(found) / _reach(confidence), spread, len(targets))
@@ -103,9 +130,11 @@ def _spread(figures: Sequence[float]) -> float:
 
 
 def _widened(found: Interval, spread: float, count: int, confidence: float) -> Interval:
-    """An interval over examples, and that over seeds, as one."""
+    """An interval over examples, and that over seeds, as one that holds the value."""
     by_seed = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * spread
-    below, above = np.hypot(found.value - found.low, by_seed), np.hypot(found.high - found.value, by_seed)
+    # what noise makes larger may lie outside its own interval over examples
+    ends = max(0.0, found.value - found.low), max(0.0, found.high - found.value)
+    below, above = (np.hypot(end, by_seed) for end in ends)
     return Interval(found.value, float(found.value - below), float(found.value + above))
 
 

@@ -28,12 +28,22 @@ Part = tuple[str, str, np.ndarray]
 """What is sliced by, the value, and the positions of its examples."""
 
 
-def sliced(one: Opened, reference: Opened, conditions: Conditions) -> list[dict[str, Any]]:
-    """A row for every slice: what it loses against the reference, the worst first; those too small to judge come last.
+def sliced(others: Sequence[Opened], reference: Opened, conditions: Conditions) -> list[dict[str, Any]]:
+    """A row for every slice of every target: what it loses against the reference, a target's worst first; those too
+    small to judge come last.
 
     Slices are judged by the first metric that was asked for; of one class an example by accuracy, as other figures mean
-    little where all examples have one class. P-values are adjusted by Holm's method over the target's slices.
+    little where all examples have one class. P-values are adjusted by Holm's method over all slices of all targets:
+    they stand in one table, which is looked through for any that got worse.
     """
+    rows = [row for one in others for row in _of_one(one, reference, conditions)]
+    judged = [row for row in rows if row["p_value"] is not None]
+    for row, p_value in zip(judged, statistics.holm([row["p_value"] for row in judged]), strict=True):
+        row["adjusted_p_value"] = p_value
+    return rows
+
+
+def _of_one(one: Opened, reference: Opened, conditions: Conditions) -> list[dict[str, Any]]:
     name, metric = _metric(one, conditions)
     task, truth = one.subject.bundle.task, conditions.test.labels
     before, after = (evidence_of(metric, task, truth, each.predictions) for each in (reference, one))
@@ -43,9 +53,6 @@ def sliced(one: Opened, reference: Opened, conditions: Conditions) -> list[dict[
         figures = _compared(metric, before[places], after[places], conditions.seed) if len(places) else None
         if figures is not None:
             rows.append({**who, "slice": what, "value": value, **figures})
-    judged = [row for row in rows if row["p_value"] is not None]
-    for row, p_value in zip(judged, statistics.holm([row["p_value"] for row in judged]), strict=True):
-        row["adjusted_p_value"] = p_value
     return sorted(rows, key=lambda row: (row["p_value"] is None, -row["drop"]))
 
 

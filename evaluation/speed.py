@@ -83,6 +83,7 @@ def speed_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -> 
                 name="speedup",
                 unit="ratio",
                 noise=noise,
+                count=len(rounds),
                 verdict=beyond_noise(found, noise or 0.0),
                 conditions=about | {"rounds": len(rounds)},
                 **vars(found),

@@ -1,5 +1,8 @@
 """How sure a figure is: bootstrap intervals, paired comparisons, and times measured in rounds.
 
+Where each example is right or wrong and the figure is the share of either, intervals are those of shares
+(`evaluation.shares`): resampling can't show what did not happen, and there it needn't. All else is resampled.
+
 All intervals of resampling are percentile intervals at quantiles that are moved outwards a little, as a sample's own
 spread is too small by (n - 1) / n and as t is wider than the normal distribution (Hesterberg 2015, "What Teachers
 Should Know about the Bootstrap": the expanded percentile interval). With a thousand examples that changes nothing;
@@ -17,6 +20,7 @@ from scipy import stats
 
 from compress.errors import DataError
 from evaluation.measurement import Verdict
+from evaluation.shares import SMALLEST_P, lost_bounds, p_lost, share_bounds
 
 Value = Callable[[np.ndarray], np.ndarray]
 """A metric's figure: evidence (..., examples, columns) to (...)."""
@@ -24,6 +28,10 @@ Value = Callable[[np.ndarray], np.ndarray]
 _CHUNK_BYTES = 96 * 2**20
 # Eight bytes each: an index and its copy, and some ten arrays that a metric makes on its way to the figure.
 _BYTES_PER_DRAW = 8 * (2 + 10)
+
+_FEWEST_BEYOND = 10
+"""Resamples beyond 0 from which on their count tells a p-value (Knijnenburg et al. 2009, "Fewer permutations, more
+accurate P-values": with fewer, the tail is better described by a distribution)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,8 @@ def interval_of(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
-    """A metric's value on all examples, and its bootstrap interval (Efron and Tibshirani 1993, chapter 13).
+    """A metric's value on all examples, and its interval: Wilson's of a share, else that of the bootstrap (Efron and
+    Tibshirani 1993, chapter 13).
 
     The same seed and number of examples give the same resamples, whatever the metric and the evidence.
 
@@ -73,6 +82,9 @@ def interval_of(
         DataError: fewer than two examples, or what is not finite in the evidence or in the metric's values.
     """
     count, on_all = _examples(evidence=evidence), float(_on_all(value, evidence))
+    if not overstates and (scale := share_scale(value, evidence)) is not None:
+        ends = [scale.of(share) for share in share_bounds(int(evidence.sum()), count, confidence=confidence)]
+        return Interval(on_all, min(on_all, *ends), max(on_all, *ends))
     low, high, _ = _resampled(
         lambda drawn: value(evidence[drawn]), count, seed, resamples, confidence, columns=evidence.shape[1]
     )
@@ -94,11 +106,12 @@ def paired_drop(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Drop:
-    """How much worse the target is than the baseline on the same examples: a paired bootstrap.
+    """How much worse the target is than the baseline on the same examples.
 
-    Both are resampled with the same indices, so that what is hard about an example cancels out (Koehn 2004,
-    "Statistical significance tests for machine translation evaluation"). `p_value` is that of the bootstrap; where
-    each example is right or wrong, `mcnemar` is exact.
+    Of shares of right examples by the score interval (`lost_bounds`), with `p_lost` for the margin. All else by a
+    paired bootstrap: both are resampled with the same indices, so that what is hard about an example cancels out (Koehn
+    2004, "Statistical significance tests for machine translation evaluation"). `p_value` is that of `mcnemar`, which is
+    exact, where each example is right or wrong, as only how many are can enter any figure; else of the bootstrap.
 
     Args:
         value: the metric's figure, of many rows at once.
@@ -113,6 +126,8 @@ def paired_drop(
         DataError: fewer than two examples, shapes that differ, or what is not finite in the evidence or in the values.
     """
     count = _examples(baseline=baseline, target=target)
+    exact = mcnemar(baseline[:, 0], target[:, 0]) if right_or_wrong(baseline) and right_or_wrong(target) else None
+    scale = None if relative or overstates else share_scale(value, baseline, target)
 
     def drop(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         lost = before - after if higher_is_better else after - before
@@ -122,6 +137,9 @@ def paired_drop(
         return drop(value(baseline[drawn]), value(target[drawn]))
 
     lost = float(drop(_on_all(value, baseline), _on_all(value, target)))
+    if exact is not None and scale is not None:
+        unit = scale.turned(higher_is_better)
+        return _lost_share(lost, unit, baseline, target, p_value=exact, margin=margin, confidence=confidence)
     low, high, drops = _resampled(on_drawn, count, seed, resamples, confidence, columns=baseline.shape[1])
     if overstates:
         low, high, drops = 2 * lost - high, 2 * lost - low, 2 * lost - drops
@@ -129,7 +147,7 @@ def paired_drop(
         lost,
         low,
         high,
-        bootstrap_p_value(drops),
+        bootstrap_p_value(drops, lost, count) if exact is None else exact,
         verdict(low, high, higher_is_better=False),
         margin,
         None if margin is None else p_no_worse(drops, margin, count),
@@ -151,19 +169,37 @@ def verdict(low: float, high: float, *, no_difference: float = 0.0, higher_is_be
     return "tie"
 
 
-def bootstrap_p_value(differences: np.ndarray) -> float:
+def bootstrap_p_value(differences: np.ndarray, value: float, count: int) -> float:
     """Two-sided p-value of "no difference" from resampled differences: how far into their distribution 0 lies.
 
-    One is added to both counts, as a finite number of resamples can't show certainty (Phipson and Smyth 2010,
-    "Permutation p-values should never be zero").
+    It is counted where enough resamples lie beyond 0, with one added to both counts (Phipson and Smyth 2010,
+    "Permutation p-values should never be zero"). Where few do, a count says no more than how many resamples were drawn,
+    and after adjusting for many targets nothing could ever be significant: then it is that of Student's t, the value by
+    its bootstrap standard error (Efron and Tibshirani 1993, section 12.4), though no larger than the smallest p-value
+    that is counted, and no smaller than what `count` examples can show at all if baseline and target were exchanged
+    on any of them.
+
+    Args:
+        differences: the difference of each resample.
+        value: the difference on all examples.
+        count: how many examples each resample has.
     """
-    count = len(differences)
     tail = min(int(np.sum(differences <= 0)), int(np.sum(differences >= 0)))
-    return min(1.0, 2 * (tail + 1) / (count + 1))
+    if tail >= _FEWEST_BEYOND:
+        return _counted(tail, len(differences))
+    error = float(np.std(differences, ddof=1)) * np.sqrt(count / (count - 1))
+    p_value = 2 * float(stats.t.sf(abs(value) / error, count - 1)) if error > 0 else 0.0
+    smallest = max(SMALLEST_P, 2.0 ** (1 - min(count, 64)))
+    return max(smallest, min(p_value, _counted(_FEWEST_BEYOND, len(differences))))
+
+
+def _counted(tail: int, resamples: int) -> float:
+    return min(1.0, 2 * (tail + 1) / (resamples + 1))
 
 
 def p_no_worse(drops: np.ndarray, margin: float, count: int) -> float:
-    """One-sided p-value of "worse by `margin` or more" from resampled drops: the test of non-inferiority.
+    """One-sided p-value of "worse by `margin` or more" from resampled drops: the test of non-inferiority. Of shares it
+    is `p_lost`.
 
     It is the interval turned round: below 0.025 where the upper end of the 95 % interval is below `margin`, the
     expansion for few examples included (Wellek 2010, "Testing Statistical Hypotheses of Equivalence and
@@ -222,6 +258,33 @@ def right_or_wrong(evidence: np.ndarray) -> bool:
     return (evidence.ndim == 1 or evidence.shape[1] == 1) and bool(np.isin(evidence, (0, 1)).all())
 
 
+@dataclass(frozen=True)
+class ShareScale:
+    """How a figure follows from the share of right examples: a straight line."""
+
+    at_none: float
+    at_all: float
+
+    def of(self, share: float) -> float:
+        return self.at_none + (self.at_all - self.at_none) * share
+
+    def turned(self, higher_is_better: bool) -> float:
+        """What is lost by one right example less in one."""
+        return (self.at_all - self.at_none) * (1 if higher_is_better else -1)
+
+
+def share_scale(value: Value, *evidence: np.ndarray) -> ShareScale | None:
+    """The scale, where every example is right or wrong and the figure is a share of these; else None."""
+    if not all(right_or_wrong(each) for each in evidence):
+        return None
+    first = evidence[0]
+    with np.errstate(all="ignore"):  # a figure that is no share may have no value where all are right
+        scale = ShareScale(float(value(np.zeros_like(first))), float(value(np.ones_like(first))))
+        figures = [float(value(each)) for each in evidence]
+    shares = [scale.of(float(each.mean())) for each in evidence]
+    return scale if scale.at_none != scale.at_all and np.allclose(figures, shares, rtol=1e-9, atol=1e-12) else None
+
+
 def agreement(likeness: np.ndarray, *, seed: int, resamples: int = 2000, confidence: float = 0.95) -> Interval:
     """How alike two models are, on average: Wilson's interval (1927) where each example is alike or not, else that of
     the bootstrap.
@@ -233,12 +296,8 @@ def agreement(likeness: np.ndarray, *, seed: int, resamples: int = 2000, confide
         DataError: fewer than two examples, or likeness that is not finite.
     """
     likeness = np.minimum(likeness.astype(np.float64), 1.0)  # a cosine may lie past 1 by rounding
-    count = _examples(likeness=likeness[:, None])
-    if not right_or_wrong(likeness):
-        return interval_of(_mean, likeness[:, None], seed=seed, resamples=resamples, confidence=confidence)
-    alike = stats.binomtest(int(likeness.sum()), count)
-    bounds = alike.proportion_ci(confidence_level=confidence, method="wilson")
-    return Interval(float(alike.statistic), float(bounds.low), float(bounds.high))
+    _examples(likeness=likeness[:, None])
+    return interval_of(_mean, likeness[:, None], seed=seed, resamples=resamples, confidence=confidence)
 
 
 def _mean(evidence: np.ndarray) -> np.ndarray:
@@ -267,6 +326,24 @@ def percentile_interval(
 
     low, high, _ = _resampled(at, count, seed, resamples, confidence, width=_calls(rounds))
     return Interval(float(at(np.arange(count))), low, high)
+
+
+def _lost_share(
+    value: float,
+    unit: float,
+    baseline: np.ndarray,
+    target: np.ndarray,
+    *,
+    p_value: float,
+    margin: float | None,
+    confidence: float,
+) -> Drop:
+    """The drop of a share of right examples in units of `unit`; of the share of wrong ones where that is negative."""
+    before, after = (baseline, target) if unit > 0 else (target, baseline)
+    lost, mended, count = int((before > after).sum()), int((before < after).sum()), len(before)
+    low, high = (abs(unit) * end for end in lost_bounds(lost, mended, count, confidence=confidence))
+    surely = None if margin is None else p_lost(lost, mended, count, margin / abs(unit))
+    return Drop(value, low, high, p_value, verdict(low, high, higher_is_better=False), margin, surely)
 
 
 def _resampled(

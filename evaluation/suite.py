@@ -44,6 +44,7 @@ def measure(
     Raises:
         DataError: the test split lacks labels that the task has, a metric does not fit the task, or no target's outputs
             are finite.
+        ModelError: no target can be opened, and a file of one is to blame.
     """
     for subject in subjects:
         refuse_unlabelled(subject, conditions.test)
@@ -62,7 +63,8 @@ def measure(
         comparisons = [
             row for one, baseline in _pairs(opened, baselines) for row in _comparisons(one, baseline, conditions)
         ]
-        broken = what_broke(opened, conditions, reference=next(iter(baselines), None))
+        names = [one.name for one in opened]
+        broken = what_broke(opened, conditions, reference=next((name for name in baselines if name in names), None))
         parts = [row for one in opened for row in part_rows(one.name, one.subject.bundle.anatomy)]
         tables = {**broken, "parts": parts}
     predictions = {one.name: one.predictions for one in opened}
@@ -71,7 +73,7 @@ def measure(
         targets,
         (*skipped, *unfit),
         tuple(measurements),
-        tuple(corrected(comparisons)),
+        tuple(corrected(comparisons, baselines)),
         predictions,
         {one.name: kept_evidence(one) for one in opened},
         tables,
@@ -95,6 +97,7 @@ def _open_all(
 ) -> tuple[list[Opened], list[Skipped]]:
     opened: list[Opened] = []
     skipped: list[Skipped] = []
+    faults: list[CompressError] = []
     for subject, judges in zip(subjects, metrics, strict=True):
         runtime = runtime_of(subject.target.runtime)
         obstacle = runtime.obstacle(conditions.device)
@@ -102,16 +105,20 @@ def _open_all(
             skipped.append(Skipped(target=subject.target.name, reason=obstacle))
             continue
         opening = partial(runtime.open, subject.bundle, device=conditions.device, threads=conditions.threads)
-        session, obstacle = _tried(opening, subject, conditions.test)
+        session, obstacle = _tried(opening, subject, conditions.test, faults)
         if session is None:
             skipped.append(Skipped(target=subject.target.name, reason=obstacle))
             continue
         closing.callback(session.close)
         opened.append(Opened(subject, session, judges))
+    if faults and not opened:
+        raise faults[0]
     return opened, skipped
 
 
-def _tried(opening: Callable[[], Session], subject: Subject, test: Split) -> tuple[Session | None, str]:
+def _tried(
+    opening: Callable[[], Session], subject: Subject, test: Split, faults: list[CompressError]
+) -> tuple[Session | None, str]:
     """The open session; or None and why, for a baseline or a variant that turns out not to run here once it is called.
 
     A compiler that is missing a header shows only then. A result or a stage that does not run is no such matter.
@@ -124,9 +131,8 @@ def _tried(opening: Callable[[], Session], subject: Subject, test: Split) -> tup
             session = opening()
             closing.callback(session.close)
             session.outputs(inputs)
-        except CompressError as fault:  # a damaged file, not a runtime that is missing something
-            if subject.target.kind == "baseline":
-                raise
+        except CompressError as fault:  # a damaged file, or one that this runtime can't read
+            faults.append(fault)
             return None, str(fault)
         except Exception as fault:  # whatever a compiler or a runtime may raise; the target is named, with the reason
             return None, f"{type(fault).__name__}: {str(fault).strip().splitlines()[0] if str(fault).strip() else ''}"

@@ -39,6 +39,9 @@ HELD_CALLS = 3
 METERED_SECONDS = 1.0
 """How long a target runs while energy is counted: the counters are read a thousand times a second at most."""
 
+ANSWER_SECONDS = 900.0
+"""Longer than any runtime takes to compile a model; a process that says nothing till then hangs."""
+
 _TIME_TO_LEAVE_S = 10.0
 
 
@@ -68,13 +71,15 @@ class Parcel:
     def _rebuilt(self) -> Any:
         import torch
         from transformers import AutoConfig
+        from transformers.initialization import no_init_weights
 
         from compress.family import family_of
         from compress.surgery import shape_like
         from compress.weights import read_weights
 
         torch.set_num_threads(self.threads)
-        stock = self.task.build(AutoConfig.for_model(**self.config))
+        with no_init_weights():  # they are about to be read: drawing them first is none of a model's load time
+            stock = self.task.build(AutoConfig.for_model(**self.config))
         model = shape_like(stock, family_of(self.config["model_type"]), self.anatomy)
         read_weights(model, self.weights)
         return model.eval()
@@ -91,7 +96,10 @@ class Worker:
         self._name = name
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, parcel, limits), daemon=True)
-        self._process.start()
+        try:
+            self._process.start()
+        except Exception as fault:  # what can't be pickled raises what it likes
+            raise ModelError(f"{name}: can't be handed to a process of its own: {fault}") from fault
         theirs.close()  # so that the other process's death is the end of the pipe
 
     def open(self, inputs: Inputs) -> list[float]:
@@ -127,6 +135,9 @@ class Worker:
     def _ask(self, what: str, *arguments: Any) -> Any:
         try:
             self._pipe.send((what, arguments))
+            if not self._pipe.poll(ANSWER_SECONDS):
+                self._process.kill()
+                raise ModelError(f"{self._name}: no answer within {ANSWER_SECONDS:.0f} s when asked to {what}")
             fault, answer = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(_TIME_TO_LEAVE_S)
@@ -222,6 +233,8 @@ class _Target:
         meter = meter_of(self._parcel.device)
         if isinstance(meter, str):
             return None, 0, meter
+        if self._gpu:
+            self._gpu.wait()  # what was queued before is not of these calls
         calls, start, before = 0, time.perf_counter(), meter.joules()
         while time.perf_counter() - start < METERED_SECONDS:
             call()

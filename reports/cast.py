@@ -186,7 +186,9 @@ def limit_of(run: Run, comparison: Comparison) -> float | None:
             judged, limit = (settings.get("baseline"), settings.get("shape")) == named, settings.get("ratio")
         case "quality_drop":
             settings = gate_settings(run, "max_quality_drop")
-            judged, limit = settings.get("metric") == comparison.conditions.get("metric"), settings.get("drop")
+            # Quality is judged against the reference alone.
+            lost = (comparison.baseline, comparison.conditions.get("metric"))
+            judged, limit = lost == (reference_of(run), settings.get("metric")), settings.get("drop")
         case "agreement":
             return None
     return float(limit) if judged and isinstance(limit, int | float) else None

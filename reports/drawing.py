@@ -223,7 +223,7 @@ def _ends(figure: _Figure, change: Comparison, before: Measurement) -> tuple[flo
 
 def _kind(verdict: Verdict | None, before: Measurement, after: Measurement) -> Kind:
     if verdict == "tie" or after.value == before.value:
-        return "no change"
+        return "no change shown"
     if verdict is not None:
         return verdict
     return "better" if (after.value > before.value) is after.higher_is_better else "worse"

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evaluation.measurement import Comparison, Gate, Run
 from reports import cast
-from reports.number import Reading, read_comparison, read_gate, read_measurement, read_p_value
+from reports.number import (
+    Reading,
+    includes,
+    read_comparison,
+    read_gate,
+    read_measurement,
+    read_p_value,
+    size,
+    tie_reason,
+)
 from reports.outline import Block, Grid, Paragraph, Tile, Tiles, Tone
 from reports.table import Cell, Table, table_of
 
@@ -15,9 +26,8 @@ _VERDICTS = {
     ("speedup", "tie"): "no difference shown",
     ("quality_drop", "better"): "a gain, beyond chance",
     ("quality_drop", "worse"): "a loss, beyond chance",
-    ("quality_drop", "tie"): "no loss shown: the interval includes 0",
 }
-
+_HALF_PRECISION = ("F16", "BF16")  # as safetensors files name them
 
 _PROMISES = {
     "fusion": "the graph holds the attention that was asked for, in every layer",
@@ -45,7 +55,23 @@ def headline_blocks(run: Run) -> tuple[Block, ...]:
     else:
         tiles = measurement_tiles(run, subject)
         blocks.append(Paragraph(f"{subject}, as measured. There is nothing to compare it with in this run."))
-    return (*blocks, Tiles(tiles))
+    return (*blocks, Tiles(tiles), *source_note(run))
+
+
+def source_note(run: Run) -> tuple[Paragraph, ...]:
+    """Says of a source in half precision that sizes are not compared with its file; nothing of other sources."""
+    source, reference = run.tables.get("source"), cast.reference_of(run)
+    if not isinstance(source, Mapping) or source.get("stored as") not in _HALF_PRECISION:
+        return ()
+    count = source.get("bytes")
+    if reference is None or not isinstance(count, int):
+        return ()
+    whole = run.measured(reference, "bytes")
+    told = (
+        f"The file that went in is {size(count)} (half precision, {source['stored as']}); sizes are compared with its "
+    )
+    told += f"float32 form, {reference}" + (f", of {read_measurement(whole).figure}." if whole else ".")
+    return (Paragraph(told),)
 
 
 def comparison_tiles(run: Run, subject: str, reference: str) -> tuple[Tile, ...]:
@@ -122,32 +148,34 @@ def name_of(run: Run, comparison: Comparison) -> str:
 
 
 def reading_of(run: Run, comparison: Comparison) -> Reading:
-    """The comparison, with the count of the measurement behind it where it states none itself."""
-    shape = cast.shape_of(comparison)
-    at = shape.conditions if shape else _texts_of(comparison)
-    behind = run.measured(comparison.target, "latency_p50_ms", **at) if at else None
-    metric = str(comparison.conditions.get("metric", ""))
-    return read_comparison(comparison, unit=cast.loss_unit(run, metric), count=behind.count if behind else None)
-
-
-def _texts_of(comparison: Comparison) -> dict[str, object]:
-    """The conditions by which a time on real texts is found; none for other comparisons."""
-    names = ("inputs", "tokenization")
-    return {name: comparison.conditions.get(name) for name in names} if cast.of_texts(comparison) else {}
+    """The comparison, in the unit that the run has its metric in."""
+    return read_comparison(comparison, unit=cast.loss_unit(run, str(comparison.conditions.get("metric", ""))))
 
 
 def verdict_words(comparison: Comparison) -> str:
     """A comparison's verdict in words; from its interval where it has no verdict of its own, else nothing."""
     verdict: str | None = comparison.verdict
-    if verdict == "tie" and comparison.noise is not None:
-        return "a tie: within the noise"
     if verdict is None and comparison.low is not None and comparison.high is not None:
         neutral, better_above = (0.0, False) if comparison.name == "quality_drop" else (1.0, True)
         above, below = comparison.low > neutral, comparison.high < neutral
         verdict = "tie" if not (above or below) else "better" if above is better_above else "worse"
+    if verdict == "tie" and comparison.name == "quality_drop":
+        return _no_loss(comparison)
+    if verdict == "tie" and comparison.noise is not None:
+        return f"a tie: {tie_reason(comparison)}"
     words = _VERDICTS.get((comparison.name, verdict or ""), "")
     # Where nothing was timed twice there is no floor to be beyond, only the interval.
     return words if comparison.noise is not None else words.replace("beyond the noise", "beyond chance")
+
+
+def _no_loss(comparison: Comparison) -> str:
+    """Why a quality drop is a tie: its interval, or a test that does not agree with an interval without 0."""
+    if includes(comparison, 0.0):
+        return "no loss shown: the interval includes 0"
+    adjusted, plain = comparison.adjusted_p_value, comparison.p_value
+    if adjusted is not None:
+        return f"not beyond chance: adjusted p-value {read_p_value(adjusted)}"
+    return f"not beyond chance: p-value {read_p_value(plain)}" if plain is not None else "not beyond chance"
 
 
 def _tile(run: Run, comparison: Comparison) -> Tile:

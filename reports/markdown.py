@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from evaluation.measurement import Run
 from reports import cast
 from reports.broke import broke_in_brief
-from reports.headline import comparison_tiles, gate_notice, gates_table
+from reports.headline import comparison_tiles, gate_notice, gates_table, source_note
 from reports.outline import Block, Chart, Code, Fold, Grid, Paragraph, Section, Switch, Tile, Tiles
 from reports.table import Table, escape, method_of, table_of, to_markdown
 
@@ -45,6 +45,7 @@ def in_brief(run: Run) -> Iterator[Block]:
     if tiles:
         rows = [(tile.name, tile.reading, tile.words) for tile in tiles]
         yield Grid(table_of(f"{subject} against {reference}", ["what", "figure", "in words"], rows))
+        yield from source_note(run)
     if run.gates:
         yield Grid(_short_gates(gates_table(run)))
     yield from broke_in_brief(run)

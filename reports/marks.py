@@ -39,4 +39,5 @@ def _mark(record: Measurement | Comparison, reading: Reading) -> Mark:
     from reports.charts.mark import Mark
 
     conditions = conditions_of(record.conditions)
-    return Mark(record.value, record.low, record.high, reading.figure, reading.interval, reading.count, conditions)
+    words = (reading.figure, reading.interval, reading.count, conditions, reading.counted)
+    return Mark(record.value, record.low, record.high, *words)

@@ -23,8 +23,9 @@ _POWERS = ((1e12, 4), (1e9, 3), (1e6, 2), (1e3, 1))
 class Reading:
     """A figure with what qualifies it: its interval, and the number of examples or calls that it rests on.
 
-    `remark` is what else has to stand beside it, as the noise floor beside a ratio; `at` names the record that it is,
-    whose row tells its conditions.
+    `counted` is what the count is of where that is neither examples nor calls: `rounds`. `remark` is what else has to
+    stand beside it, as the noise floor beside a ratio; `at` names the record that it is, whose row tells its
+    conditions.
     """
 
     figure: str
@@ -32,12 +33,19 @@ class Reading:
     count: int | None = None
     remark: str = ""
     at: str = field(default="", compare=False)
+    counted: str = ""
+
+    @property
+    def basis(self) -> str:
+        """What the figure rests on: `n = 1,050` or `16 rounds`; empty where nothing was counted."""
+        if self.count is None:
+            return ""
+        return f"{self.count:,} {self.counted}" if self.counted else f"n = {self.count:,}"
 
     @property
     def spread(self) -> str:
         """What stands behind the figure: `(0.840 to 0.881, n = 1,050)`."""
-        count = "" if self.count is None else f"n = {self.count:,}"
-        notes = ", ".join(note for note in (self.interval, count, self.remark) if note)
+        notes = ", ".join(note for note in (self.interval, self.basis, self.remark) if note)
         return f"({notes})" if notes else ""
 
     def __str__(self) -> str:
@@ -58,15 +66,16 @@ def read_measurement(measurement: Measurement) -> Reading:
     )
 
 
-def read_comparison(comparison: Comparison, *, unit: str = "ratio", count: int | None = None) -> Reading:
-    """A comparison as `9.8x (9.5 to 10.1, noise 1.2 %)`, `0.8 points (-0.4 to 2.1, n = 1,050)` or `0.986 (...)`.
+def read_comparison(comparison: Comparison, *, unit: str = "ratio") -> Reading:
+    """A comparison as `9.8x (9.5 to 10.1, 16 rounds, noise 1.2 %)`, `0.8 points (-0.4 to 2.1, n = 1,050)` or `0.986`.
 
-    `unit` is the unit of a quality drop whose record states none; `count` stands in where the comparison has none.
+    `unit` is the unit of a quality drop whose record states none.
     """
-    values = comparison.value, comparison.low, comparison.high
-    count, at = comparison.count if comparison.count is not None else count, anchor_of(comparison)
+    values, count, at = (comparison.value, comparison.low, comparison.high), comparison.count, anchor_of(comparison)
     if comparison.name in ("speedup", "compression_ratio"):
-        return _reading(*values, suffix="x", count=count, remark=noise_words(comparison), at=at)
+        # All targets are timed in turn, round by round: the rounds are what a ratio of times is drawn from.
+        counted = "rounds" if comparison.name == "speedup" else ""
+        return _reading(*values, suffix="x", count=count, counted=counted, remark=noise_words(comparison), at=at)
     if comparison.name == "agreement":
         return _reading(*values, count=count, most_decimals=3, at=at)
     factor, suffix = drop_scale(comparison.unit or unit)
@@ -77,7 +86,7 @@ def read_comparison(comparison: Comparison, *, unit: str = "ratio", count: int |
 
 
 def noise_words(comparison: Comparison) -> str:
-    """How far a ratio of one target to itself lay from 1 at that shape, and whether this ratio is within that.
+    """How far a ratio of one target to itself lay from 1 at that shape, and why this ratio is a tie, if it is one.
 
     >>> noise_words(Comparison(target="a", baseline="b", name="speedup", value=1.01, noise=0.021, verdict="tie"))
     'tie: within noise, 2.1 %'
@@ -85,7 +94,29 @@ def noise_words(comparison: Comparison) -> str:
     if comparison.noise is None:
         return ""
     floor = f"{100 * comparison.noise:.2g} %"
-    return f"tie: within noise, {floor}" if comparison.verdict == "tie" else f"noise {floor}"
+    if comparison.verdict != "tie":
+        return f"noise {floor}"
+    why = tie_reason(comparison)
+    return f"tie: {why}, {floor}" if why.endswith("noise") else f"tie: {why}, noise {floor}"
+
+
+def tie_reason(comparison: Comparison) -> str:
+    """Why a speed-up with a noise floor is a tie, in words that hold for its own figures.
+
+    >>> pair = {"target": "a", "baseline": "b", "name": "speedup", "verdict": "tie"}
+    >>> tie_reason(Comparison(**pair, value=1.5, low=0.9, high=2.2, noise=0.005))
+    'interval includes 1'
+    >>> tie_reason(Comparison(**pair, value=1.05, low=1.02, high=1.08, noise=0.03))
+    'interval not clear of noise'
+    """
+    if comparison.noise is not None and abs(comparison.value - 1) <= comparison.noise:
+        return "within noise"
+    return "interval includes 1" if includes(comparison, 1.0) else "interval not clear of noise"
+
+
+def includes(comparison: Comparison, value: float) -> bool:
+    """Whether a comparison has an interval with the value in it, ends included."""
+    return comparison.low is not None and comparison.high is not None and comparison.low <= value <= comparison.high
 
 
 def read_p_value(p_value: float | None) -> str:
@@ -168,13 +199,14 @@ def _reading(
     suffix: str = "",
     count: int | None = None,
     most_decimals: int | None = None,
+    counted: str = "",
     remark: str = "",
     at: str = "",
 ) -> Reading:
     ends = [end for end in (low, high) if end is not None]
     decimals = _decimals(value, ends, most_decimals)
     interval = "" if low is None or high is None else f"{_fixed(low, decimals)} to {_fixed(high, decimals)}"
-    return Reading(f"{_fixed(value, decimals)}{suffix}", interval, count, remark, at)
+    return Reading(f"{_fixed(value, decimals)}{suffix}", interval, count, remark, at, counted)
 
 
 def _decimals(value: float, ends: list[float], most: int | None) -> int:

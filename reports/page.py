@@ -88,6 +88,17 @@ def charts_of(runs: Sequence[Run], folder: Path, across: Across | None = None) -
     return [folder / f"{chart.name}.svg" for chart in charts_in(_sections(runs, across))]
 
 
+def specs_of(runs: Sequence[Run], across: Across | None = None) -> list[tuple[str, str]]:
+    """Name and spec of every chart, in reading order, the spec as the page carries it: no font plays a part in it.
+
+    Raises:
+        DataError: there are no runs.
+    """
+    from reports.charts.script import as_data
+
+    return [(chart.name, as_data(chart.draw())) for chart in charts_in(_sections(runs, across))]
+
+
 def _clear(folder: Path) -> None:
     """Remove an earlier report. It is known by its summary, and its charts by how they begin: the user may have asked
     for a report in a folder with pages and drawings of their own."""

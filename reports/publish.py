@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evaluation.measurement import FILE_NAME, Run, read_run
-from reports.page import charts_of, render_html, render_markdown, write_report
+from reports.page import charts_of, render_html, render_markdown, specs_of, write_report
 from reports.readme import fill_markers
 from reports.summary import summary_csv
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = Path("reports") / "published"
-_DRAWINGS = re.compile(r"<(svg|script)\b.*?</\1>|'sha256-[^']*'|'none'", re.DOTALL)
+_DRAWINGS = re.compile(
+    r"""<svg\b.*?</svg>|<script(?: type="application/json")?>.*?</script>|'sha256-[^']*'""", re.DOTALL
+)
+_SPECS = re.compile(r'<figure [^>]*id="chart-([^"]*)">.*?<script type="application/json">(.*?)</script>', re.DOTALL)
 
 
 def published_runs(root: Path = ROOT) -> dict[str, Run]:
@@ -37,8 +40,8 @@ def publish(root: Path = ROOT) -> None:
 def differing(root: Path = ROOT) -> Iterator[Path]:
     """Files in the tree that say something else than the `run.json` they are made from, and charts that are missing.
 
-    Of a page the words, tables and links are compared, not its drawings: where a letter ends in those depends on the
-    fonts of the machine that drew them.
+    Of a page the words, tables, links and each chart's spec are compared, not its still drawings: where a letter ends
+    in those depends on the fonts of the machine that drew them.
     """
     runs = published_runs(root)
     wanted = {root / "README.md": fill_markers((root / "README.md").read_text(encoding="utf-8"), runs)}
@@ -46,7 +49,7 @@ def differing(root: Path = ROOT) -> Iterator[Path]:
         folder = root / PUBLISHED / name
         wanted[folder / "report.md"] = render_markdown([run])
         wanted[folder / "summary.csv"] = summary_csv([run])
-        if not _says(folder / "index.html", render_html([run], drawn=False)):
+        if not _says(folder / "index.html", render_html([run], drawn=False), specs_of([run])):
             yield folder / "index.html"
         yield from (file for file in charts_of([run], folder) if not file.exists())
     for file, text in wanted.items():
@@ -54,13 +57,12 @@ def differing(root: Path = ROOT) -> Iterator[Path]:
             yield file
 
 
-def _says(page: Path, undrawn: str) -> bool:
-    """Whether the page holds what it holds without its drawings and scripts."""
-    return page.exists() and _without_drawings(page.read_text(encoding="utf-8")) == _without_drawings(undrawn)
-
-
-def _without_drawings(page: str) -> str:
-    return _DRAWINGS.sub("", page)
+def _says(page: Path, undrawn: str, specs: list[tuple[str, str]]) -> bool:
+    """Whether the page holds the charts' specs, and all else that it holds without drawings and program."""
+    if not page.exists():
+        return False
+    text = page.read_text(encoding="utf-8")
+    return _SPECS.findall(text) == specs and _DRAWINGS.sub("", text) == _DRAWINGS.sub("", undrawn)
 
 
 def main(arguments: list[str]) -> int:

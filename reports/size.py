@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from evaluation.measurement import Measurement, Run
 from reports import cast
 from reports.number import Reading, read_measurement
-from reports.outline import Block, Fold, Grid
+from reports.outline import Block, Grid
 from reports.table import Cell, compared, marked, measured, table_of, title_of
 
 _SIZES = (
@@ -37,30 +37,22 @@ def size_table(run: Run) -> Grid | None:
 
 
 def part_blocks(run: Run) -> Iterator[Block]:
-    """What the parts of each target hold, where it was counted."""
+    """How many parameters each part of each target holds, where they were counted."""
     recorded = run.tables.get("parts")
     found = [row for row in recorded if isinstance(row, Mapping)] if isinstance(recorded, list) else []
     if not found:
         return
     targets = list(dict.fromkeys(str(row.get("target", "")) for row in found))
     parts = list(dict.fromkeys(str(row.get("part", "")) for row in found))
-    cells = {(str(row.get("target", "")), str(row.get("part", ""))): row for row in found}
-    for quantity, unit in (("parameters", "parameters"), ("bytes", "bytes"), ("flops", "FLOPs")):
-        rows = [[name, *(_figure(cells.get((name, part)), quantity, unit) for part in parts)] for name in targets]
-        if any(str(cell) for row in rows for cell in row[1:]):
-            accent = [place for place, name in enumerate(targets) if name == cast.subject_of(run)]
-            title = f"Parts of every target: {quantity if quantity != 'flops' else 'work'}"
-            grid = Grid(table_of(title, ["target", *parts], rows, accent=accent))
-            yield grid if quantity == "parameters" else Fold(title, (grid,))
+    counts = {(str(row.get("target", "")), str(row.get("part", ""))): row.get("parameters") for row in found}
+    rows = [[name, *(_parameters(counts.get((name, part))) for part in parts)] for name in targets]
+    accent = [place for place, name in enumerate(targets) if name == cast.subject_of(run)]
+    yield Grid(table_of("Parts of every target: parameters", ["target", *parts], rows, accent=accent))
 
 
-def _figure(row: Mapping[str, object] | None, quantity: str, unit: str) -> Cell:
-    """A counted quantity as every measurement in that unit is written: `22.7 M`, `90.9 MB`."""
-    value = row.get(quantity) if row else None
-    if not isinstance(value, int | float):
+def _parameters(count: object) -> Cell:
+    """A number of parameters as every measurement of them is written: `22.7 M`."""
+    if not isinstance(count, int | float):
         return ""
-    return Reading(read_measurement(_counted(value, unit)).figure)
-
-
-def _counted(value: float, unit: str) -> Measurement:
-    return Measurement(target="", name=unit, value=value, unit=unit, higher_is_better=False)
+    counted = Measurement(target="", name="parameters", value=count, unit="parameters", higher_is_better=False)
+    return Reading(read_measurement(counted).figure)

@@ -10,7 +10,7 @@ from typing import Any
 from evaluation.measurement import Comparison, Run, Verdict
 from reports import cast
 from reports.front import Cost, Place, between, costs_of, places
-from reports.headline import gate_notice, gates_table
+from reports.headline import gate_notice, gates_table, source_note
 from reports.number import Reading, plain, read_comparison, read_measurement
 from reports.outline import Block, Fold, Grid, Paragraph, Tile, Tiles
 from reports.scatter import front_chart
@@ -30,6 +30,7 @@ def opening(run: Run) -> Iterator[Block]:
     told += [f"{len(failed)} failed: {', '.join(str(row.get('variant', '')) for row in failed)}."] if failed else []
     yield Paragraph(" ".join(told))
     yield Tiles(tuple(_best(run)))
+    yield from source_note(run)
 
 
 def variants(run: Run) -> Iterator[Block]:

@@ -65,9 +65,9 @@ def table_of(
     names = {place: columns[place] for place in kept}
     for place in kept:
         readings = [cell for row in listed if isinstance(cell := row[place], Reading)]
-        counts = {reading.count for reading in readings}
-        if len(readings) > 1 and len(counts) == 1 and (count := readings[0].count) is not None:
-            names[place] += f" (n = {count:,})"
+        shared = {reading.basis for reading in readings}
+        if len(readings) > 1 and len(shared) == 1 and (basis := readings[0].basis):
+            names[place] += f" ({basis})"
             for row in listed:
                 row[place] = replace(cell, count=None) if isinstance(cell := row[place], Reading) else cell
     return Table(
@@ -143,6 +143,8 @@ def method_of(run: Run) -> str:
         parts.append("In parentheses: 95 % interval; n is the number of test examples or of timed calls.")
     if cast.shapes_of(run):
         parts.append("Times are medians, shapes are batch x tokens.")
+    if any(c.name == "speedup" and c.count is not None for c in run.comparisons):
+        parts.append("A round times every target in turn.")
     if any(comparison.noise is not None for comparison in run.comparisons):
         parts.append("Noise: how far one target's ratio to itself lay from 1 at that shape.")
     reference = cast.reference_of(run)

@@ -20,6 +20,7 @@ from evaluation.statistics import Value, paired_drop
     ("pair", "value"),
     [
         (coverage.accuracy_pair, Accuracy().value),
+        (coverage.near_pair, Accuracy().value),
         (coverage.f1_pair, F1(classes=2).value),
         (coverage.spearman_pair, Spearman().value),
     ],
@@ -33,7 +34,11 @@ def test_of_very_many_examples_the_drop_is_the_one_that_is_said_to_be_true(
 
 def test_intervals_that_hold_the_truth_too_seldom_break_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage, "TRIALS", 60)
-    kinds = {"accuracy_drop": (coverage._accuracy, (200,)), "drop_over_seeds": (lambda *_: True, (2,))}
+    kinds = {
+        "accuracy_drop": (coverage._accuracy, (200,)),
+        "accuracy_drop_of_few": (lambda *_: True, (200,)),
+        "drop_over_seeds": (lambda *_: True, (2,)),
+    }
     monkeypatch.setattr(coverage, "_KINDS", kinds)
     assert all(gate.passed for gate in coverage.found(small=True, seed=0).gates)
     monkeypatch.setattr(coverage, "paired_drop", partial(paired_drop, confidence=0.5))
@@ -41,3 +46,20 @@ def test_intervals_that_hold_the_truth_too_seldom_break_the_promise(monkeypatch:
     assert not gates["interval_coverage"].passed
     assert "accuracy_drop at 200 examples" in gates["interval_coverage"].detail
     assert gates["interval_coverage_over_seeds"].passed
+    assert gates["interval_coverage_of_few"].passed
+
+
+@pytest.mark.parametrize("size", coverage.EXAMPLES)
+def test_where_few_examples_differ_intervals_hold_the_truth_no_less_often_than_they_say(size: int) -> None:
+    assert np.mean([coverage._near(size, seed) for seed in range(400)]) >= 0.93
+
+
+def test_a_promise_that_may_be_exceeded_may_not_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {name: (lambda *_: True, (2,)) for name in ("accuracy_drop", "drop_over_seeds")}
+    kinds["accuracy_drop_of_few"] = (lambda _, seed: seed % 10 > 0, (200,))
+    monkeypatch.setattr(coverage, "_KINDS", kinds)
+    monkeypatch.setattr(coverage, "TRIALS", 50)
+    gates = {gate.name: gate.passed for gate in coverage.found(small=False, seed=0).gates}
+    assert gates["interval_coverage_over_seeds"]
+    assert not gates["interval_coverage_of_few"]
+    assert not gates["interval_coverage"]  # always is too often, where nothing may be too wide

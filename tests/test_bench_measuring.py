@@ -16,11 +16,14 @@ from evaluation.measurement import Gate, Measurement, Run, read_run
 
 
 def aa_rows(*verdicts: str) -> list[dict[str, Any]]:
-    return [{"runtime": "torch", "shape": "1x16", "verdict": verdict} for verdict in verdicts]
+    return [
+        {"sitting": number, "runtime": "torch", "shape": "1x16", "verdict": verdict}
+        for number, verdict in enumerate(verdicts, start=1)
+    ]
 
 
 @pytest.mark.parametrize(("false", "passed"), [(0, True), (1, True), (2, False)])
-def test_a_false_verdict_is_one_whichever_way_and_the_worst_place_counts(false: int, passed: bool):
+def test_a_false_verdict_is_one_whichever_way_and_wherever(false: int, passed: bool):
     rows = aa_rows(*["better", "worse"][:false], *["tie"] * (20 - false))
     rows += [{**row, "shape": "1x128"} for row in aa_rows(*["tie"] * 20)]
     part = aa._judged(rows, 20)
@@ -46,6 +49,8 @@ def test_together_and_alone_may_differ_by_a_tenth_either_way(alone_ms: float, pa
     [gate] = alone._judged(medians, 3, missing=[]).gates
     assert gate.passed is passed
     assert "openvino" in gate.detail
+    [without] = alone._judged(medians, 3, missing=["onnxruntime"]).gates
+    assert not without.passed, "the promise is of all three"
 
 
 def test_a_slowed_session_takes_a_share_longer():
@@ -69,7 +74,8 @@ def test_what_other_parts_found_stays():
     later = bench.as_run({"b": of("b", 2)}, {}, {}, earlier)
     assert [(gate.name, gate.value) for gate in later.gates] == [("a", 1), ("b", 2)]
     assert [(row.name, row.value) for row in later.measurements] == [("a", 1), ("b", 2)]
-    assert later.tables == {"a": [1], "b": [2]}
+    assert (later.tables["a"], later.tables["b"]) == ([1], [2])
+    assert [row["gate"] for row in later.tables["tried when"]] == ["a", "b"]
     assert isinstance(later, Run)
 
 

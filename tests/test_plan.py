@@ -148,3 +148,17 @@ def test_the_longest_input_is_the_same_before_and_after_a_model_is_read(family: 
 
 def test_memory_is_left_out_where_the_run_is_to_be_on_a_gpu(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "memory_bytes" not in planned(small, monkeypatch, "--set", "deploy.device=cuda")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("[positive, negative]", "name them in the model's order"),
+        ("[positive, negative, neither]", "was it trained for another task"),
+    ],
+)
+def test_labels_that_are_not_the_models_are_told_with_what_mends_them(names, said, small, monkeypatch):
+    monkeypatch.chdir(small.home)
+    words = ("plan", "small.yaml", "--set", "prepare=[]", "--set", f"data.tables.texts.label.names={names}")
+    answer = command(monkeypatch, *words, cache=small.cache)
+    assert (answer.code, said in answer.message) == (2, True), answer

@@ -21,8 +21,20 @@ def _blocks(text: str, language: str) -> list[str]:
 
 
 def test_the_recipe_in_the_readme_is_one():
-    [recipe] = _blocks(README, "yaml")
-    assert Recipe.model_validate(yaml.safe_load(recipe)).name == "mine"
+    shown = yaml.safe_load(_blocks(README, "yaml")[0])
+    assert Recipe.model_validate(shown).name == "mine"
+
+
+def test_the_recipes_of_other_tasks_in_the_readme_are_some():
+    shown, others = _blocks(README, "yaml")
+    whole = yaml.safe_load(shown)
+    tasks = set()
+    for changes in yaml.safe_load_all(others):
+        [table] = changes["data"]["tables"]
+        splits = {name: split | {"table": table} for name, split in whole["data"].items() if name != "tables"}
+        recipe = whole | {"model": changes["model"], "data": changes["data"] | splits, "gates": {}}
+        tasks.add(Recipe.model_validate(recipe).model.task)
+    assert tasks == {"token-classification", "sentence-embedding", "question-answering"}
 
 
 def test_the_criterion_in_contributing_scores_every_unit(bundle, make_context):

@@ -16,6 +16,7 @@ from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 PARTS = ("aa", "planted", "alone", "coverage")
 """Each a module of this package with a function `found(small, seed)` that gives a `Part`."""
 ALL = ",".join(PARTS)
+PUBLISHED = Path("reports/published/measuring")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,11 +53,17 @@ def as_run(found: Mapping[str, Part], machine: dict[str, Any], recipe: dict[str,
     gates = [gate for part in found.values() for gate in part.gates]
     measurements = [row for part in found.values() for row in part.measurements]
     tables = {name: rows for part in found.values() for name, rows in part.tables.items()}
+    tried = {
+        gate.name: {"gate": gate.name, **{key: machine.get(key) for key in ("date", "code", "cpu")}} for gate in gates
+    }
     if earlier is not None:
+        before = {row["gate"]: row for row in earlier.tables.get("tried when", ())}
+        tried = {gate.name: before.get(gate.name, {"gate": gate.name}) for gate in earlier.gates} | tried
         judged, named = {gate.name for gate in gates}, {row.name for row in measurements}
         gates = [gate for gate in earlier.gates if gate.name not in judged] + gates
         measurements = [row for row in earlier.measurements if row.name not in named] + measurements
         tables = {**earlier.tables, **tables}
+    tables["tried when"] = list(tried.values())
     return Run(
         name="measuring",
         recipe=recipe,
@@ -74,8 +81,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", default=ALL, help=f"parts, the others stay as they were found before: {ALL}")
     parser.add_argument("--seed", type=int, default=13, help="decides the order of blocks, and every draw")
-    parser.add_argument("--output", type=Path, default=Path("reports/published/measuring"), help="the folder to write")
+    parser.add_argument("--output", type=Path, default=None, help=f"the folder to write; {PUBLISHED} where left out")
     options = parser.parse_args(arguments)
+    if options.small and options.output is None:
+        parser.error("--small: looser promises are not to be published; name another folder with --output")
+    options.output = options.output or PUBLISHED
     if unknown := set(options.only.split(",")) - set(PARTS):
         parser.error(f"--only: no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     return options

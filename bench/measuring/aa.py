@@ -13,8 +13,8 @@ from evaluation.measurement import Comparison, Gate, Measurement
 from evaluation.speed import speed_comparisons, time_all
 
 SITTINGS = 20
-FALSE_VERDICTS = 1
-"""In so many sittings, for each runtime and shape."""
+FALSE_SITTINGS = 1
+"""Sittings of them in which anything may be called faster or slower, of two runtimes at two shapes."""
 SHAPES = ("1x16", "1x128")
 AGAIN = " again"
 
@@ -57,14 +57,14 @@ def _told(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _judged(rows: list[dict[str, Any]], sittings: int) -> Part:
-    """One figure for each runtime and shape; the promise is judged by the worst of them."""
+    """One figure for each runtime and shape; the promise is judged by the sittings that any of them misled."""
     false: dict[tuple[str, str], int] = {}
+    misled = {row["sitting"] for row in rows if row["verdict"] != "tie"}
     for row in rows:
         key = row["runtime"], row["shape"]
         false[key] = false.get(key, 0) + (row["verdict"] != "tie")
-    worst = max(false.values())
     told = ", ".join(f"{runtime} {shape}: {count}" for (runtime, shape), count in false.items())
-    detail = f"false verdicts in {sittings} sittings, the worst runtime and shape; {told}"
+    detail = f"sittings of {sittings} with a false verdict; false verdicts of {len(rows)}: {told}"
     measurements = [
         Measurement(
             target=TARGET,
@@ -79,9 +79,9 @@ def _judged(rows: list[dict[str, Any]], sittings: int) -> Part:
     ]
     gate = Gate(
         name="a_a_false_verdicts",
-        limit=FALSE_VERDICTS,
-        value=worst,
-        passed=worst <= FALSE_VERDICTS,
+        limit=FALSE_SITTINGS,
+        value=len(misled),
+        passed=len(misled) <= FALSE_SITTINGS,
         target=TARGET,
         detail=detail,
     )

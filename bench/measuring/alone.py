@@ -99,5 +99,6 @@ def _judged(medians: dict[tuple[str, str], dict[str, list[float]]], passes: int,
         )
         for row in rows
     ]
-    gate = Gate(name="together_and_alone", limit=WITHIN, value=off, passed=off <= WITHIN, target=TARGET, detail=detail)
+    passed = off <= WITHIN and not missing  # the promise is of all three
+    gate = Gate(name="together_and_alone", limit=WITHIN, value=off, passed=passed, target=TARGET, detail=detail)
     return Part([gate], measurements, {"together and alone": rows})

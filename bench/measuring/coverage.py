@@ -44,6 +44,12 @@ def accuracy_pair(size: int, random: np.random.Generator) -> tuple[np.ndarray, n
     return (place < 0.90).astype(np.int64), ((place < 0.82) | (place > 0.95)).astype(np.int64), 0.90 - 0.87
 
 
+def near_pair(size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    """Evidence of accuracy of two models that differ on one example in a hundred: 0.008 lost and 0.002 mended."""
+    place = random.random((size, 1))
+    return (place < 0.900).astype(np.int64), ((place < 0.892) | (place > 0.998)).astype(np.int64), 0.008 - 0.002
+
+
 def f1_pair(size: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
     """Evidence of F1: three in ten are of class 1; the baseline errs on 0.10 and the target on 0.15 of all."""
     truth, place = (random.random(size) < 0.3).astype(np.int64), random.random(size)
@@ -69,6 +75,11 @@ def spearman_pair(size: int, random: np.random.Generator) -> tuple[np.ndarray, n
 
 def _accuracy(size: int, seed: int) -> bool:
     before, after, true = accuracy_pair(size, np.random.default_rng(seed))
+    return _holds(paired_drop(Accuracy().value, before, after, higher_is_better=True, seed=seed), true)
+
+
+def _near(size: int, seed: int) -> bool:
+    before, after, true = near_pair(size, np.random.default_rng(seed))
     return _holds(paired_drop(Accuracy().value, before, after, higher_is_better=True, seed=seed), true)
 
 
@@ -107,11 +118,14 @@ def _seeds(seeds: int, seed: int) -> bool:
 
 _KINDS: Mapping[str, tuple[Trial, tuple[int, ...]]] = {
     "accuracy_drop": (_accuracy, EXAMPLES),
+    "accuracy_drop_of_few": (_near, EXAMPLES),
     "f1_drop": (_f1, EXAMPLES),
     "spearman_drop": (_spearman, EXAMPLES),
     "ratio_of_times": (_ratio, ROUNDS),
     "drop_over_seeds": (_seeds, SEEDS),
 }
+_MAY_BE_WIDE = {"drop_over_seeds": "interval_coverage_over_seeds", "accuracy_drop_of_few": "interval_coverage_of_few"}
+"""Figures whose intervals may hold the truth more often than they say, and the gate of each."""
 _UNITS = {"ratio_of_times": "rounds", "drop_over_seeds": "seeds"}
 
 
@@ -137,13 +151,17 @@ def _measured(name: str, size: int, hits: int, trials: int) -> Measurement:
 
 
 def _gates(rows: list[Measurement], small: bool) -> list[Gate]:
-    """Over seeds an interval may be too wide, as they are few and what varies is not known, but not too narrow."""
-    plain = [row for row in rows if row.conditions["figure"] != "drop_over_seeds"]
-    over_seeds = [row for row in rows if row.conditions["figure"] == "drop_over_seeds"]
+    """Most intervals may be neither too narrow nor too wide.
+
+    Two kinds may be too wide, but not too narrow: over seeds, as they are few and what varies is not known; and where
+    two models differ on a handful of examples, as then few outcomes are possible at all and no interval can leave out
+    5 % of them, neither more nor less. Summed over all outcomes, the score interval of this pair holds the truth in
+    99.4 % at 200 examples and in 94.7 % at 1000.
+    """
     allowed = 0.2 if small else ALLOWED  # twenty trials try the bench out; they can't tell 93 % from 97 %
+    plain = [row for row in rows if row.conditions["figure"] not in _MAY_BE_WIDE]
     farthest = max(plain, key=lambda row: abs(row.value - CONFIDENCE))
-    lowest = min(over_seeds, key=lambda row: row.value)
-    return [
+    gates = [
         Gate(
             name="interval_coverage",
             limit=allowed,
@@ -151,16 +169,21 @@ def _gates(rows: list[Measurement], small: bool) -> list[Gate]:
             passed=abs(farthest.value - CONFIDENCE) <= allowed,
             target=TARGET,
             detail=f"distance of the coverage from {CONFIDENCE}, the farthest: {_told(farthest)}",
-        ),
-        Gate(
-            name="interval_coverage_over_seeds",
-            limit=CONFIDENCE - allowed,
-            value=lowest.value,
-            passed=lowest.value >= CONFIDENCE - allowed,
-            target=TARGET,
-            detail=f"the lowest coverage: {_told(lowest)}",
-        ),
+        )
     ]
+    for figure, name in _MAY_BE_WIDE.items():
+        lowest = min((row for row in rows if row.conditions["figure"] == figure), key=lambda row: row.value)
+        gates.append(
+            Gate(
+                name=name,
+                limit=CONFIDENCE - allowed,
+                value=lowest.value,
+                passed=lowest.value >= CONFIDENCE - allowed,
+                target=TARGET,
+                detail=f"the lowest coverage: {_told(lowest)}",
+            )
+        )
+    return gates
 
 
 def _told(row: Measurement) -> str:

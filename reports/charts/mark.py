@@ -13,6 +13,7 @@ class Mark:
     """A value with the ends of its interval, where it has one, and the words for it.
 
     `text` is the figure as it is written beside the mark; `interval`, `count` and `conditions` show on pointing at it.
+    `counted` is what the count is of, where that is neither examples nor calls.
     """
 
     value: float
@@ -22,6 +23,7 @@ class Mark:
     interval: str = ""
     count: int | None = None
     conditions: str = ""
+    counted: str = ""
 
     def row(self) -> dict[str, Any]:
         """The mark as a row of a chart's data.
@@ -35,7 +37,7 @@ class Mark:
             "high": self.high,
             "text": self.text,
             "interval": self.interval or "none",
-            "count": "not counted" if self.count is None else f"{self.count:,}",
+            "count": "not counted" if self.count is None else f"{self.count:,} {self.counted}".rstrip(),
             "conditions": self.conditions or "none",
         }
 

@@ -11,14 +11,14 @@ import altair as alt
 from reports.charts.mark import Mark, tooltip
 from reports.charts.theme import Spec, colour_of, colours, data, extent, finished, whiskers
 
-Kind = Literal["reference", "better", "worse", "no change", "result"]
+Kind = Literal["reference", "better", "worse", "no change shown", "result"]
 
 _WIDTH, _ROW = 190, 27
 _COLOURS: dict[Kind, str] = {
     "reference": colour_of("baseline"),
     "better": colour_of("better"),
     "worse": colour_of("worse"),
-    "no change": colour_of("step"),
+    "no change shown": colour_of("step"),
     "result": colour_of("result"),
 }
 

@@ -148,12 +148,26 @@ class TestSpeed:
         assert row.high is not None
         assert 2 / 1.04 < row.low < 2 / 1.02  # wider than either run's two per cent, narrower than their sum
         assert 2 * 1.02 < row.high < 2 * 1.04
-        assert row.conditions == {"batch": 1, "tokens": 16, "sittings": "apart"}
+        assert row.conditions == {"batch": 1, "tokens": 16, "sittings": "apart", "drift": 0.0}
 
     def test_a_ratio_within_both_sittings_noise_is_a_tie(self, tmp_path: Path) -> None:
         row = self.speedup(across([made(tmp_path, "a"), made(tmp_path, "b", p50_ms=9.6)]))
         assert row.noise == pytest.approx(0.02)
         assert row.verdict == "tie"
+
+    def test_a_machine_that_drifted_between_the_sittings_makes_no_run_slower(self, tmp_path: Path) -> None:
+        first = made(tmp_path, "a")
+        drifted = made(tmp_path, "b", p50_ms=12.0, reference_ms=36.0)
+        row = self.speedup(across([first, drifted]))
+        assert row.noise == pytest.approx(0.02 + 0.2)
+        assert row.verdict == "tie"
+        assert self.speedup(across([first, made(tmp_path, "c", p50_ms=12.0)])).verdict == "worse"
+
+    def test_without_a_reference_that_both_timed_there_is_no_verdict(self, tmp_path: Path) -> None:
+        first, second = made(tmp_path, "a"), made(tmp_path, "b", p50_ms=5.0)
+        rows = [row for row in second.run.measurements if (row.target, row.name) != ("torch-fp32", "latency_p50_ms")]
+        alone = replace(second, run=second.run.model_copy(update={"measurements": rows}))
+        assert self.speedup(across([first, alone])).verdict is None
 
     @pytest.mark.parametrize(
         ("machine", "reason"),

@@ -193,6 +193,15 @@ class TestSlices:
         assert all(row["adjusted_p_value"] >= row["p_value"] for row in rows)
         assert any(row["adjusted_p_value"] > row["p_value"] for row in rows)
 
+    def test_slices_of_all_targets_are_one_family(self) -> None:
+        test = tiny_split("test", COUNT)
+        before = scores_of(labels_of(test))
+        after = scores_of(np.where(np.random.default_rng(0).random(COUNT) < 0.05, 1 - labels_of(test), labels_of(test)))
+        alone, among = (broken(test, before, *[after] * many)["slices"] for many in (1, 3))
+        sure = min(row["p_value"] for row in alone)
+        adjusted = [next(r["adjusted_p_value"] for r in rows if r["p_value"] == sure) for rows in (alone, among)]
+        assert adjusted == pytest.approx([sure * len(alone), sure * 3 * len(alone)])
+
     def test_a_score_is_sliced_by_length_and_judged_by_the_metric_asked_for(self) -> None:
         test = sample(task_of("sentence-embedding"), "test", 80)
         rows = broken(test, *_embedded(test), task="sentence-embedding", metrics=("spearman",))["slices"]

@@ -91,3 +91,18 @@ def test_a_file_that_is_missing_or_cut_short_or_a_pickle_is_refused(tmp_path: Pa
     np.savez_compressed(tmp_path / "b.npz", scores=np.array([{}], dtype=object), data=np.array("x"))
     with pytest.raises(DataError, match="not readable"):
         read_predictions(tmp_path / "b.npz")
+
+
+def test_whatever_byte_is_damaged_the_file_is_read_or_refused(tmp_path: Path) -> None:
+    test = tiny_split("test", 40)
+    write_predictions({"a": np.random.default_rng(0).random((40, 2))}, test, tmp_path / "predictions")
+    file = tmp_path / "predictions" / "a.npz"
+    whole = file.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        try:
+            read_predictions(file)
+        except DataError:
+            refused += 1
+    assert refused > 50

@@ -9,8 +9,10 @@ import pytest
 
 from compress.errors import DataError
 from evaluation.metrics.accuracy import Accuracy
+from evaluation.metrics.calibration_error import CalibrationError
+from evaluation.metrics.f1 import F1
 from evaluation.seeds import combined, combined_drop
-from evaluation.statistics import Drop, interval_of
+from evaluation.statistics import Drop, interval_of, paired_drop
 
 accuracy = Accuracy().value
 EXAMPLES = 400
@@ -35,8 +37,9 @@ def test_the_figure_is_the_mean_over_seeds() -> None:
 
 
 def test_seeds_that_came_out_alike_are_as_sure_as_their_examples() -> None:
-    evidence = right(0.8, 0)
-    found, alone = combined(accuracy, [evidence] * 3, seed=0), interval_of(accuracy, evidence, seed=0)
+    evidence = np.concatenate([right(0.5, 0), right(0.5, 1)], axis=1)
+    f1 = F1(classes=2).value
+    found, alone = combined(f1, [evidence] * 3, seed=0), interval_of(f1, evidence, seed=0)
     assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high))
 
 
@@ -58,7 +61,49 @@ def test_the_p_value_turns_the_interval_round() -> None:
 def test_nothing_lost_by_any_seed_is_a_tie_without_doubt() -> None:
     evidence = [right(0.8, 0), right(0.85, 1)]
     found = combined_drop(accuracy, evidence, evidence, higher_is_better=True, seed=0, resamples=200)
-    assert found == Drop(0.0, 0.0, 0.0, 1.0, "tie")
+    assert (found.value, found.p_value, found.verdict) == (0.0, 1.0, "tie")
+
+
+@pytest.mark.parametrize("count", [20, 400])
+def test_examples_that_no_seed_divides_show_no_certainty(count: int) -> None:
+    evidence = [np.ones((count, 1), np.int64)] * 3
+    alone = paired_drop(accuracy, evidence[0], evidence[0], higher_is_better=True, seed=0)
+    drop = combined_drop(accuracy, evidence, evidence, higher_is_better=True, seed=0, resamples=200)
+    assert drop.low < -0.009 < 0.009 < drop.high
+    assert (drop.low, drop.high) == pytest.approx((alone.low, alone.high))
+    level, one = combined(accuracy, evidence, seed=0, resamples=200), interval_of(accuracy, evidence[0], seed=0)
+    assert (level.value, level.low, level.high) == pytest.approx((1.0, one.low, 1.0))
+
+
+def answers(seed: int, *, exponent: float = 1.0) -> np.ndarray:
+    """Evidence of calibration error of a model that is as often right as it says, where `exponent` is 1."""
+    random = np.random.default_rng(seed)
+    confidence = random.uniform(0.5, 1, EXAMPLES)
+    truth = (random.random(EXAMPLES) < confidence).astype(int)
+    odds = exponent * np.log(confidence / (1 - confidence))
+    return CalibrationError().evidence(truth, np.stack([np.zeros(EXAMPLES), odds], axis=1))
+
+
+def test_what_noise_makes_larger_is_reflected_never_below_nothing_and_holds_the_mean() -> None:
+    value, evidence = CalibrationError().value, [answers(0)] * 3
+    found, plain = (combined(value, evidence, overstates=each, seed=0, resamples=500) for each in (True, False))
+    alone = interval_of(value, evidence[0], overstates=True, seed=0, resamples=500)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))  # seeds alike add nothing
+    assert 0 <= found.low < plain.low
+    assert combined(value, [answers(seed) for seed in range(2)], overstates=True, seed=0, resamples=200).low >= 0
+
+
+def test_a_drop_of_what_noise_makes_larger_is_reflected_too() -> None:
+    value = CalibrationError().value
+    before, after = [answers(0)] * 3, [answers(0, exponent=1.6)] * 3
+    found, plain = (
+        combined_drop(value, before, after, higher_is_better=False, overstates=each, seed=0, resamples=500)
+        for each in (True, False)
+    )
+    assert found.value == plain.value
+    below, above = found.value - found.low, found.high - found.value
+    assert (below, above) == pytest.approx((max(0, plain.high - plain.value), max(0, plain.value - plain.low)))
+    assert found.low <= found.value <= found.high
 
 
 def test_a_relative_drop_is_the_mean_of_each_seeds_own() -> None:

@@ -139,7 +139,8 @@ def test_a_million_requests_cost_what_the_hours_for_them_cost():
     assert row.value == pytest.approx(0.18 * hours)
     assert (row.low, row.high) == (pytest.approx(0.18 * hours * 0.8), pytest.approx(0.18 * hours * 1.25))
     assert (row.unit, row.count, row.higher_is_better) == ("EUR", 9, False)
-    assert row.conditions == {"batch": 8, "tokens": 128, "price_per_hour": 0.18, "currency": "EUR"}
+    price = {"of": "the whole machine", "price_per_hour": 0.18, "currency": "EUR"}
+    assert row.conditions == {"batch": 8, "tokens": 128, **price}
 
 
 def test_without_a_price_or_a_shape_nothing_has_a_cost():

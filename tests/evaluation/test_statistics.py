@@ -4,12 +4,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.stats import multinomial, norm
 
 from compress.errors import DataError
 from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.f1 import F1
 from evaluation.metrics.perplexity import Perplexity
 from evaluation.metrics.spearman import Spearman
+from evaluation.shares import lost_bounds, p_lost
 from evaluation.statistics import (
     Drop,
     Interval,
@@ -61,8 +63,13 @@ class TestPairedDrop:
         assert 0.91 <= np.mean(hits) <= 0.985
 
     def test_the_same_evidence_loses_exactly_nothing(self) -> None:
+        evidence = losses(0.0)
+        found = paired_drop(perplexity, evidence, evidence, higher_is_better=False, seed=0, resamples=500)
+        assert found == Drop(0.0, 0.0, 0.0, 1.0, "tie")
         baseline, _ = paired_data(0, 200)
-        assert drop_of(baseline, baseline) == Drop(0.0, 0.0, 0.0, 1.0, "tie")
+        alike = drop_of(baseline, baseline)
+        assert (alike.value, alike.p_value, alike.verdict) == (0.0, 1.0, "tie")
+        assert alike.low == -alike.high < 0  # other examples might divide the two
 
     def test_swapping_baseline_and_target_flips_the_sign(self) -> None:
         baseline, target = paired_data(0, 200)
@@ -116,8 +123,12 @@ class TestPairedDrop:
         assert paired.high - paired.low < sum(one.high - one.low for one in alone) / 2
 
     def test_the_seed_decides_the_interval(self) -> None:
+        def drop(seed: int) -> Drop:
+            return paired_drop(perplexity, losses(0.0), losses(0.1), higher_is_better=False, seed=seed, resamples=500)
+
+        assert drop(3) == drop(3) != drop(4)
         data = paired_data(0, 200)
-        assert drop_of(*data, seed=3) == drop_of(*data, seed=3) != drop_of(*data, seed=4)
+        assert drop_of(*data, seed=3) == drop_of(*data, seed=4)  # nothing is drawn for a share
 
     def test_without_a_difference_a_small_p_value_is_rare(self) -> None:
         random = np.random.default_rng(0)
@@ -161,6 +172,76 @@ def p_no_worse_of(baseline: np.ndarray, target: np.ndarray, margin: float, seed:
     return found
 
 
+class TestShares:
+    def test_few_examples_that_are_all_decided_alike_show_no_certainty(self) -> None:
+        right_twenty = np.ones((20, 1), np.int64)
+        found = paired_drop(accuracy, right_twenty, right_twenty, higher_is_better=True, margin=0.03, seed=0)
+        assert (found.value, found.verdict) == (0.0, "tie")
+        assert found.low < -0.1 < 0.1 < found.high
+        assert found.margin_p_value is not None
+        assert found.margin_p_value > 0.1
+        level = interval_of(accuracy, right_twenty, seed=0)
+        assert (level.value, level.high) == (1.0, 1.0)
+        assert 0.8 < level.low < 0.9
+
+    @pytest.mark.parametrize("count", [20, 50, 200, 1000])
+    @pytest.mark.parametrize(
+        ("lost", "mended"), [(0.08, 0.05), (0.03, 0.02), (0.01, 0.0), (0.007, 0.003), (0.005, 0.005), (0.05, 0.0)]
+    )
+    def test_the_interval_holds_the_true_drop_counted_over_all_that_may_come(
+        self, lost: float, mended: float, count: int
+    ) -> None:
+        """Exact: every outcome of the trinomial distribution, weighted with its probability."""
+        covered_share = seen = 0.0
+        ends = [max(3, int(count * share + 5 * np.sqrt(count * share) + 3)) for share in (lost, mended)]
+        for a in range(min(ends[0], count) + 1):
+            for b in range(min(ends[1], count - a) + 1):
+                chance = multinomial.pmf([a, b, count - a - b], count, [lost, mended, 1 - lost - mended])
+                if chance < 1e-6:
+                    continue
+                low, high = lost_bounds(a, b, count, confidence=0.95)
+                seen += chance
+                covered_share += chance * (low <= lost - mended <= high)
+        assert seen > 0.999
+        assert covered_share >= 0.93
+        if count * (lost + mended) > 20:
+            assert covered_share <= 0.97
+
+    @pytest.mark.parametrize(("lost", "mended"), [(0, 0), (1, 0), (0, 3), (20, 0), (0, 20), (7, 4), (10, 10)])
+    @pytest.mark.parametrize("margin", [0.01, 0.05, 0.2, 0.5])
+    def test_bound_and_p_value_of_the_margin_agree(self, lost: int, mended: int, margin: float) -> None:
+        low, high = lost_bounds(lost, mended, 20, confidence=0.95)
+        assert -1 <= low <= (lost - mended) / 20 <= high <= 1
+        assert (p_lost(lost, mended, 20, margin) < 0.025) == (high < margin)
+        assert p_lost(lost, mended, 20, high) == pytest.approx(0.5 if high == 1 else 0.025, abs=1e-4)
+        assert 0 < p_lost(lost, mended, 20, 5.0) <= 1
+
+    def test_a_score_that_is_a_share_in_other_units_has_the_same_interval_in_them(self) -> None:
+        baseline, target = paired_data(0, 60, drop=0.05)
+
+        def percent_wrong(evidence: np.ndarray) -> np.ndarray:
+            return 100 * (1 - accuracy(evidence))
+
+        plain = paired_drop(accuracy, baseline, target, higher_is_better=True, margin=0.1, seed=0)
+        scaled = paired_drop(percent_wrong, baseline, target, higher_is_better=False, margin=10, seed=0)
+        assert (scaled.value, scaled.low, scaled.high) == pytest.approx([100 * x for x in vars(plain).values()][:3])
+        assert scaled.margin_p_value == pytest.approx(plain.margin_p_value)
+        level, wrong = interval_of(accuracy, target, seed=0), interval_of(percent_wrong, target, seed=0)
+        assert (wrong.low, wrong.high) == pytest.approx((100 - 100 * level.high, 100 - 100 * level.low))
+
+    def test_a_figure_of_right_and_wrong_that_is_no_share_is_resampled(self) -> None:
+        baseline, target = paired_data(0, 200)
+
+        def squared(evidence: np.ndarray) -> np.ndarray:
+            return accuracy(evidence) ** 2
+
+        there, again = (
+            paired_drop(squared, baseline, target, higher_is_better=True, seed=seed, resamples=500) for seed in (0, 1)
+        )
+        assert there.low != again.low
+        assert there.p_value == mcnemar(baseline[:, 0], target[:, 0])
+
+
 class TestHolm:
     def test_a_family_of_one_stays_as_it_is(self) -> None:
         assert holm([0.03]) == [0.03]
@@ -171,6 +252,17 @@ class TestHolm:
         adjusted = holm(p_values)
         assert all(after >= before for before, after in zip(p_values, adjusted, strict=True))
         assert np.array_equal(np.argsort(adjusted, kind="stable"), np.argsort(p_values, kind="stable"))
+
+    def test_twenty_targets_that_each_lost_much_are_all_found(self) -> None:
+        random = np.random.default_rng(0)
+        truth = random.integers(0, 2, 400)
+        found = []
+        for seed in range(20):
+            wrong = random.random(400) < 0.30
+            before, after = (np.stack([truth, each], axis=1) for each in (truth, np.where(wrong, 1 - truth, truth)))
+            f1 = F1(classes=2).value
+            found.append(paired_drop(f1, before, after, higher_is_better=True, seed=seed, resamples=500).p_value)
+        assert all(0 < p_value < 0.01 for p_value in holm(found))
 
     def test_without_any_difference_a_false_alarm_among_many_is_as_rare_as_one_tests(self) -> None:
         random = np.random.default_rng(0)
@@ -308,9 +400,24 @@ class TestVerdict:
     def test_an_interval_that_touches_no_difference_is_a_tie(self) -> None:
         assert verdict(0.0, 0.1, higher_is_better=False) == verdict(-0.1, 0.0, higher_is_better=False) == "tie"
 
-    def test_a_p_value_is_never_nothing_and_never_above_one(self) -> None:
-        assert 0 < bootstrap_p_value(np.ones(999)) == pytest.approx(2 / 1000)
-        assert bootstrap_p_value(np.zeros(999)) == 1.0
+
+class TestBootstrapPValue:
+    def test_is_never_nothing_and_never_above_one(self) -> None:
+        assert 0 < bootstrap_p_value(np.ones(999), 1.0, 1000) <= 1e-6
+        assert bootstrap_p_value(np.zeros(999), 0.0, 1000) == 1.0
+
+    def test_few_examples_can_show_no_more_than_exchanging_them_could(self) -> None:
+        assert bootstrap_p_value(np.ones(999), 1.0, 6) == 2 / 2**6
+
+    @pytest.mark.parametrize("resamples", [500, 2000, 20_000])
+    def test_further_from_nothing_is_never_less_sure_and_there_is_no_leap(self, resamples: int) -> None:
+        spread = np.random.default_rng(0).normal(size=resamples)
+        found = np.array([bootstrap_p_value(spread + shift, shift, 1000) for shift in np.linspace(0.5, 7, 200)])
+        assert (np.diff(found) <= 0).all()
+        assert found[-1] < 1e-10
+        usual = 2 * norm.sf(np.linspace(0.5, 7, 200))
+        near = usual > 1e-4
+        assert np.abs(np.log(found[near] / usual[near])).max() < 1.5  # ten resamples are counted to about a third
 
 
 class TestWhatIsRefused:

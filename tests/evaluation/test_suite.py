@@ -15,13 +15,14 @@ from compress.batching import Batch, Encoded, encode
 from compress.bundle import Bundle, Form
 from compress.data import Split
 from compress.deploy import Deploy
-from compress.errors import DataError
+from compress.errors import DataError, ExportError
 from compress.runtime import runtime_of
 from compress.runtimes.timing import Limits
 from compress.task import Target as Labels
 from compress.task import Task
-from evaluation import speed, statistics, suite
-from evaluation.measurement import Target
+from evaluation import quality, speed, statistics, suite
+from evaluation.measurement import Comparison, Target
+from evaluation.quality import corrected
 from evaluation.sitting import Conditions, Sitting, Subject
 from evaluation.suite import measure
 
@@ -43,6 +44,8 @@ class Oracle:
         return "no such machine here" if self.name == "absent" else None
 
     def open(self, bundle: Bundle, *, device: str, threads: int) -> FakeSession:
+        if self.name == "unreadable":
+            raise ExportError("x.onnx: an operator of no kind")
         if self.name == "unopened":
             raise OSError("no such library\nand a long story")
         session = FakeSession(self.name, bundle.processor.convert_tokens_to_ids("w0"))
@@ -146,7 +149,8 @@ def test_a_model_against_itself_loses_nothing_and_agrees_everywhere():
     found = sitting("right", "right")
     for metric in ("accuracy", "f1"):
         drop = comparison(found, "quality_drop", metric=metric)
-        assert (drop.value, drop.low, drop.high, drop.verdict) == (0.0, 0.0, 0.0, "tie")
+        assert (drop.value, drop.verdict) == (0.0, "tie")
+        assert drop.low <= 0.0 <= drop.high
     assert comparison(found, "quality_drop", metric="accuracy").p_value == 1.0
     agreement = comparison(found, "agreement")
     assert (agreement.value, agreement.count) == (1.0, COUNT)
@@ -185,6 +189,16 @@ def test_scores_that_are_not_finite_are_counted_and_the_target_has_no_other_qual
     assert not [row for row in found.measurements if row.name == "not_finite" and row.target != "broken-1"]
 
 
+def test_an_example_whose_rows_span_batches_is_counted_once(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(DataError) as once:
+        sitting("broken", role="baseline")
+    usual = quality.batches_of
+    monkeypatch.setattr(quality, "batches_of", lambda *args: [batch for batch in usual(*args) for _ in range(2)])
+    with pytest.raises(DataError) as twice:
+        sitting("broken", role="baseline")
+    assert str(twice.value) == str(once.value)
+
+
 @pytest.mark.parametrize("role", ["baseline", "variant"])
 def test_a_baseline_or_variant_that_is_not_finite_is_skipped_with_the_number(role: str):
     found = sitting("right", "broken", "worse", role=role)
@@ -200,13 +214,40 @@ def test_targets_of_which_none_is_finite_are_refused_with_their_numbers():
     assert all(session.closed for session in Oracle.opened)
 
 
-def test_verdicts_are_by_the_p_value_that_is_adjusted_for_all_targets_of_a_baseline(monkeypatch: pytest.MonkeyPatch):
+def test_verdicts_are_by_the_p_value_that_is_adjusted_for_all_comparisons_by_a_metric(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(statistics, "mcnemar", lambda *_: 0.02)
     [alone] = [row for row in sitting("right", "worse").comparisons if row.conditions.get("metric") == "accuracy"]
     assert (alone.p_value, alone.adjusted_p_value, alone.verdict) == (0.02, 0.02, "worse")
-    many = sitting("right", *["worse"] * 3)
-    rows = [r for r in many.comparisons if r.conditions.get("metric") == "accuracy" and r.baseline == "right-0"]
-    assert [(row.p_value, row.adjusted_p_value, row.verdict) for row in rows] == [(0.02, 0.06, "tie")] * 3
+    many = sitting("right", *["worse"] * 2)  # each of three with each other
+    rows = [row for row in many.comparisons if row.conditions.get("metric") == "accuracy"]
+    assert [(row.p_value, row.adjusted_p_value) for row in rows] == [(0.02, 0.06)] * 3
+    assert {row.verdict for row in rows} == {"tie"}
+
+
+def test_which_of_a_pair_is_the_baseline_does_not_change_what_is_corrected_for():
+    p_values = {("a", "b"): 0.01, ("a", "c"): 0.02, ("b", "c"): 0.04}
+    there = corrected([dropped(one, other, p_value) for (one, other), p_value in p_values.items()])
+    back = corrected([dropped(other, one, p_value) for (one, other), p_value in reversed(p_values.items())])
+    assert [row.adjusted_p_value for row in there] == pytest.approx([0.03, 0.04, 0.04])
+    assert [row.adjusted_p_value for row in back] == [row.adjusted_p_value for row in reversed(there)]
+
+
+def test_steps_compared_with_the_step_before_are_a_family_of_their_own():
+    rows = [dropped("base", "first", 0.01), dropped("base", "second", 0.02), dropped("first", "second", 0.03)]
+    assert [row.adjusted_p_value for row in corrected(rows, ["base"])] == [0.02, 0.02, 0.03]
+    assert [row.adjusted_p_value for row in corrected(rows, ["base", "first"])] == [0.03, 0.04, 0.04]
+
+
+def dropped(baseline: str, target: str, p_value: float) -> Comparison:
+    return Comparison(
+        target=target,
+        baseline=baseline,
+        name="quality_drop",
+        value=0.1,
+        unit="ratio",
+        p_value=p_value,
+        conditions={"metric": "f1"},
+    )
 
 
 def test_how_sure_it_is_that_no_more_than_a_gates_drop_was_lost_is_said_of_that_metric_alone():
@@ -214,6 +255,13 @@ def test_how_sure_it_is_that_no_more_than_a_gates_drop_was_lost_is_said_of_that_
     drop = comparison(found, "quality_drop", metric="accuracy")
     assert (drop.margin, drop.margin_p_value) == (0.9, pytest.approx(0.0, abs=0.01))
     assert comparison(found, "quality_drop", metric="f1").margin_p_value is None
+
+
+def test_a_baseline_whose_file_a_runtime_cannot_read_is_skipped_unless_nothing_else_opens():
+    found = sitting("exact", "unreadable", role="baseline")
+    assert [(one.target, one.reason) for one in found.skipped] == [("unreadable-1", "x.onnx: an operator of no kind")]
+    with pytest.raises(ExportError, match="an operator of no kind"):
+        sitting("unreadable", role="baseline")
 
 
 def test_a_target_that_cannot_run_here_is_listed_with_its_reason():
@@ -341,7 +389,8 @@ def test_whatever_the_task_a_model_against_itself_loses_nothing(task: str, monke
     found = sitting("torch-fp32", "torch-fp32", bundle=bundle, test=test)
     for metric in bundle.task.metrics:
         drop = comparison(found, "quality_drop", metric=metric)
-        assert (drop.value, drop.low, drop.high, drop.verdict) == (0.0, 0.0, 0.0, "tie")
+        assert (drop.value, drop.verdict) == (0.0, "tie")
+        assert drop.low <= 0.0 <= drop.high
         measured = [m for m in found.measurements if m.name == metric]
         assert [m.count for m in measured] == [12, 12]
         assert all(m.unit and np.isfinite([m.value, m.low, m.high]).all() for m in measured)

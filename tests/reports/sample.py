@@ -1,6 +1,6 @@
 """A realistic run, made up, for the tests of reports: three baselines, three stages, a result, everything recorded.
 
-`old_run` is the same run as an older version wrote it: without noise, real texts, memory, flips or attribution.
+`old_run` is the same run as an older version wrote it: without noise, rounds, real texts, memory, flips or attribution.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ FILES = {
 }
 PATH = ("torch-fp32", "01-distill", "02-prune", "03-export", "result")
 NOISE = {(1, 16): 0.031, (1, 128): 0.014, (32, 128): 0.009}
+ROUNDS = 16
 BASELINES = ("torch-fp32", "torch-dynamic-int8", "onnx-fp32")
 RECIPE = {
     "version": 1,
@@ -118,7 +119,7 @@ def old_run(name: str = "reviews-trio") -> Run:
         update={
             "measurements": [m for m in run.measurements if m.name in known and m.conditions.get("inputs") != "texts"],
             "comparisons": [
-                c.model_copy(update=plain)
+                c.model_copy(update=plain | ({"count": None} if c.name == "speedup" else {}))
                 for c in run.comparisons
                 if c.baseline in BASELINES and c.conditions.get("inputs") != "texts"
             ],
@@ -295,9 +296,8 @@ def _comparisons(target: str, base: str, faster: float, drop: float) -> list[Com
 def _speedup(pair: dict[str, str], ratio: float, noise: float, conditions: dict[str, Any]) -> Comparison:
     low, high = ratio * 0.97, ratio * 1.03
     verdict = "better" if low > 1 + noise else "worse" if high < 1 - noise else "tie"
-    return Comparison(
-        **pair, name="speedup", value=ratio, low=low, high=high, noise=noise, verdict=verdict, conditions=conditions
-    )
+    figures = {"value": ratio, "low": low, "high": high, "noise": noise, "count": ROUNDS, "verdict": verdict}
+    return Comparison.model_validate({**pair, "name": "speedup", **figures, "conditions": conditions})
 
 
 def _median(target: str, shape: tuple[int, int], faster: float) -> float:
@@ -360,7 +360,8 @@ def _tables() -> dict[str, object]:
             "test": {"rows": 1050, "dropped": {}, "labels": {"negative": 522, "positive": 528}},
         },
     }
-    source = {"source": "pip:some-package==0.1.0!model", "digest": "sha256:77f0"}
+    source = {"source": "pip:some-package==0.1.0!model", "digest": "sha256:77f0", "bytes": 45_467_104}
+    source |= {"stored as": "F16"}
     scores = [
         {"layer": layer, "head": head, "score": 0.01 + 0.002 * ((7 * layer + 5 * head) % 12), "kept": head < kept}
         for layer, (kept, _) in enumerate(layers["02-prune"])

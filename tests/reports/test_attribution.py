@@ -1,5 +1,6 @@
 """Laws of attribution: each step stands against the one before it; claims are never mixed with what was measured."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from sample import PATH, old_run, sample_run
@@ -26,7 +27,7 @@ def test_every_step_stands_against_the_one_before_it_with_its_interval():
     assert list(rows) == [(after, before) for before, after in pairwise(PATH)]
     for (after, before), row in rows.items():
         speedup = run.compared(after, before, "speedup", batch=1, tokens=128)
-        assert read_comparison(speedup) in row
+        assert replace(read_comparison(speedup), count=None) in row  # the column's name tells the rounds
         assert read_comparison(speedup).interval
 
 

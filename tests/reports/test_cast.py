@@ -58,6 +58,13 @@ def test_a_loss_is_in_the_unit_that_its_record_states_else_in_the_metric_s(state
     assert cast.loss_unit(run, "m") == unit
 
 
+def test_a_gate_s_limit_holds_for_the_reference_alone():
+    run = sample_run()
+    drops = [c for c in run.comparisons if c.name == "quality_drop" and c.conditions["metric"] == "accuracy"]
+    assert {c.baseline for c in drops} > {"torch-fp32"}
+    assert {c.baseline for c in drops if cast.limit_of(run, c) is not None} == {"torch-fp32"}
+
+
 def test_older_files_state_no_unit_and_perplexity_was_relative_in_them():
     run = sample_run().model_copy(
         update={"comparisons": [], "measurements": [measurement("perplexity", "perplexity", split="test")]}

@@ -147,7 +147,7 @@ def test_a_step_that_only_chance_tells_apart_changed_nothing():
     tied = [c.model_copy(update={"verdict": "tie"}) if c.name == "quality_drop" else c for c in run.comparisons]
     chart = waterfall_chart(run.model_copy(update={"comparisons": tied}), "")
     kinds = {row["kind"] for row in data_of(chart.draw()) if "points" in row["beside"]}
-    assert kinds == {"no change"}
+    assert kinds == {"no change shown"}
 
 
 def test_the_latency_chart_holds_every_median_with_its_interval():

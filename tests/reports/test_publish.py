@@ -1,5 +1,6 @@
 """Laws of publishing: what is made from a `run.json` agrees with it, and nothing that it was made from is lost."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,31 @@ def test_a_figure_that_was_changed_by_hand_is_found(tree, name, before, after):
     assert before in text
     file.write_text(text.replace(before, after), encoding="utf-8")
     assert list(publish.differing(tree))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (r'(id="chart-headline">.*?"value":)9.79', r"\g<1>19.79"),
+        (r'(id="chart-latency">.*?<script type="application/json">).*?</script>', r"\g<1>{}</script>"),
+        (r'(id="dark-colours">\{"#)[0-9a-f]', r"\g<1>g"),
+    ],
+    ids=["a figure", "a whole chart", "a colour"],
+)
+def test_a_chart_that_was_changed_on_the_page_is_found(tree, before, after):
+    file = tree / FOLDER / "index.html"
+    text, changed = re.subn(before, after, file.read_text(encoding="utf-8"), count=1, flags=re.DOTALL)
+    assert changed
+    file.write_text(text, encoding="utf-8")
+    assert list(publish.differing(tree)) == [file]
+
+
+def test_where_letters_end_in_a_still_drawing_is_not_compared(tree):
+    file = tree / FOLDER / "index.html"
+    text, changed = re.subn(r"(<svg .*?translate\()\d", r"\g<1>7", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert changed
+    file.write_text(text, encoding="utf-8")
+    assert list(publish.differing(tree)) == []
 
 
 def test_a_chart_that_is_missing_is_found(tree):
