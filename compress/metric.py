@@ -50,6 +50,14 @@ class Metric(Protocol):
     def value(self, evidence: Shaped[np.ndarray, "*rows example column"]) -> Float[np.ndarray, "*rows"]:
         """The metric of the examples of each row."""
 
+    def ends(
+        self, evidence: Shaped[np.ndarray, "example column"]
+    ) -> tuple[Shaped[np.ndarray, "example column"], Shaped[np.ndarray, "example column"]]:
+        """The evidence, were every example decided as well as can be; and as badly.
+
+        Where two models never differ on a sample, this tells what examples on which they do could change.
+        """
+
 
 def metrics_for(target: Target | None) -> tuple[str, ...]:
     """The names of the metrics that can judge tasks with such labels, sorted.

@@ -89,6 +89,7 @@ def _reached(module: str) -> set[str]:
     return reached
 
 
+@cache
 def _imports(source: Path) -> list[str]:
     """Modules of ours that a file imports; `from compress import x` may name a module x."""
     found: list[str] = []

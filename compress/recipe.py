@@ -51,16 +51,31 @@ class ModelSettings(Settings):
     source: SourceField = Field(description="path, hub: or pip: source; a list is tried in order")
 
 
+ROUNDS = 48
+"""Of timing: at 1x128 enough for an interval of some 3 % on a shared machine. Slow models get fewer rounds."""
+SECONDS_A_ROUND = 3.0
+"""What timing all targets, at all shapes and on real texts, may take for each round that is asked for."""
+
+
 class Measure(Settings):
     """What is measured besides the stages: the strong, ordinary ways to run the reference."""
 
     baselines: tuple[BaselineName, ...] = Field(("torch-fp32", "torch-dynamic-int8", "onnx-fp32"), min_length=1)
     metrics: tuple[MetricName, ...] = Field((), description="left empty: the task's own")
+    rounds: int = Field(
+        ROUNDS,
+        ge=2,
+        le=1000,
+        description="of timing at most: in each, every target has a turn; a round takes 3 s at most",
+    )
     processes: Literal["one", "apart"] = Field(
         "one", description="time all targets in one process, or each in one of its own, which take turns"
     )
     footprint: bool = Field(
         True, description="load time, peak memory and energy; takes a fresh process for each target"
+    )
+    quote: bool = Field(
+        True, description="show the texts of examples that flipped; false where they are not to be shown"
     )
     price: Price | None = Field(None, description="what the machine costs: a million requests then have a cost")
 

@@ -275,7 +275,16 @@ def _seeds(group: Sequence[Kept], resamples: int) -> SeedGroup:
                 count=len(after[0]),
                 higher_is_better=metric.higher_is_better,
                 conditions=about,
-                **vars(combined(metric.value, after, overstates=metric.overstates, seed=SEED, resamples=resamples)),
+                **vars(
+                    combined(
+                        metric.value,
+                        after,
+                        overstates=metric.overstates,
+                        ends=metric.ends,
+                        seed=SEED,
+                        resamples=resamples,
+                    )
+                ),
             )
         )
         drop = combined_drop(
@@ -285,6 +294,7 @@ def _seeds(group: Sequence[Kept], resamples: int) -> SeedGroup:
             higher_is_better=metric.higher_is_better,
             relative=metric.relative_drop,
             overstates=metric.overstates,
+            ends=metric.ends,
             seed=SEED,
             resamples=resamples,
         )

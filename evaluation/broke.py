@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.flips import count_flips, flipped
+from evaluation.flips import flipped
 from evaluation.sitting import Conditions, Opened
 from evaluation.slices import sliced
 
@@ -33,7 +33,9 @@ def what_broke(opened: Sequence[Opened], conditions: Conditions, *, reference: s
     tables: dict[str, Any] = {}
     if before.subject.bundle.task.target not in ("number", None):
         most = min(EXAMPLES, EXAMPLES_IN_ALL // len(others) + 1)
-        tables["flips"] = [row for one in others for row in flipped(one, before, conditions.test, most)]
-        tables["flips_count"] = [count_flips(one, before, conditions.test) for one in others]
+        quote = conditions.quote
+        found = [flipped(one, before, conditions.test, most, quote=quote) for one in others]
+        tables["flips"] = [row for rows, _ in found for row in rows]
+        tables["flips_count"] = [counts for _, counts in found]
     tables["slices"] = sliced(others, before, conditions)
     return tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,28 +21,27 @@ SHOWN_CHARACTERS = 300
 KINDS = ("broken", "mended", "changed")
 
 
-def flipped(one: Opened, reference: Opened, test: Split, most: int) -> list[dict[str, Any]]:
-    """Rows of the examples whose decision differs from the reference's, those that it was surest of first.
+def flipped(
+    one: Opened, reference: Opened, test: Split, most: int, *, quote: bool = True
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of the examples whose decision differs from the reference's, those that it was surest of first; and how many
+    examples are broken, mended and changed, and of how many.
 
     `kind` is broken where the reference was right, mended where the target is, changed where neither is. `confidence`
     is the reference's, from 0 to 1; None for spans, whose scores are no probabilities.
 
     Args:
-        most: rows, at most.
+        most: rows, at most; all are counted.
+        quote: give each example's texts; without them its number, labels and places in the text are given alone, as
+            the words may be nobody's to pass on.
     """
     pair = _pair(one, reference, test)
     sureness = np.nan_to_num(pair.confidence, nan=-1.0)
     changed = np.flatnonzero(pair.changed)
     surest_first = changed[np.argsort(-sureness[changed], kind="stable")][:most].tolist()
-    return [_row(pair, example, one.name, reference.name, test) for example in surest_first]
-
-
-def count_flips(one: Opened, reference: Opened, test: Split) -> dict[str, Any]:
-    """How many examples are broken, mended and changed, and of how many."""
-    pair = _pair(one, reference, test)
-    kinds = pair.kinds[pair.changed]
-    counts = {name: int((kinds == place).sum()) for place, name in enumerate(KINDS)}
-    return {"target": one.name, "baseline": reference.name, **counts, "count": len(test)}
+    rows = [_row(pair, example, one.name, reference.name, test, quote) for example in surest_first]
+    counts = {name: int((pair.kinds[pair.changed] == place).sum()) for place, name in enumerate(KINDS)}
+    return rows, {"target": one.name, "baseline": reference.name, **counts, "count": len(test)}
 
 
 @dataclass(frozen=True)
@@ -112,17 +111,13 @@ def _confidence(target: str, predictions: np.ndarray) -> np.ndarray:
     return np.full(len(predictions), np.nan)
 
 
-def _row(pair: _Pair, example: int, target: str, baseline: str, test: Split) -> dict[str, Any]:
-    assert test.labels is not None
-    label, before, after = _told(pair, example, test)
-    row: dict[str, Any] = {
-        "target": target,
-        "baseline": baseline,
-        "example": example,
-        "text": test.texts[example][:SHOWN_CHARACTERS],
-    }
-    if test.pairs is not None:
-        row["text_pair"] = test.pairs[example][:SHOWN_CHARACTERS]
+def _row(pair: _Pair, example: int, target: str, baseline: str, test: Split, quote: bool) -> dict[str, Any]:
+    label, before, after = _told(pair, example, test, quote)
+    row: dict[str, Any] = {"target": target, "baseline": baseline, "example": example}
+    if quote:
+        row["text"] = test.texts[example][:SHOWN_CHARACTERS]
+        if test.pairs is not None:
+            row["text_pair"] = test.pairs[example][:SHOWN_CHARACTERS]
     sure = float(pair.confidence[example])
     return row | {
         "label": label,
@@ -133,7 +128,7 @@ def _row(pair: _Pair, example: int, target: str, baseline: str, test: Split) -> 
     }
 
 
-def _told(pair: _Pair, example: int, test: Split) -> tuple[str, str, str]:
+def _told(pair: _Pair, example: int, test: Split, quote: bool) -> tuple[str, str, str]:
     """The true label, the reference's decision and the target's, in words."""
     assert test.labels is not None
     truth, before, after = test.labels[example], pair.before[example], pair.after[example]
@@ -143,11 +138,12 @@ def _told(pair: _Pair, example: int, test: Split) -> tuple[str, str, str]:
         label, first, second = (_several(each, pair.names) for each in (truth, before, after))
         return label, first, second
     if pair.target == "tags":
-        words, differing = test.texts[example].split(" "), np.flatnonzero(before != after).tolist()
-        label, first, second = (_tags(each, differing, words, pair.names) for each in (truth, before, after))
+        differing = np.flatnonzero(before != after).tolist()
+        words = {at: test.texts[example].split(" ")[at] if quote else f"word {at + 1}" for at in differing}
+        label, first, second = (_tags(each, words, pair.names) for each in (truth, before, after))
         return label, first, second
     assert test.pairs is not None, "a span is looked for in the second text"
-    context = test.pairs[example]
+    context = test.pairs[example] if quote else None
     true = " | ".join(dict.fromkeys(_span(each, context) for each in truth.tolist() if each[0] >= 0))
     return true or "no answer", _span(before.tolist(), context), _span(after.tolist(), context)
 
@@ -156,12 +152,14 @@ def _several(given: np.ndarray, names: Sequence[str]) -> str:
     return ", ".join(names[place] for place in np.flatnonzero(given).tolist()) or "none"
 
 
-def _tags(tags: np.ndarray, places: Sequence[int], words: Sequence[str], names: Sequence[str]) -> str:
-    """The tags of the words at `places`, as `word: tag`."""
-    told = [f"{words[at]}: {names[int(tags[at])] if tags[at] >= 0 else 'cut off'}" for at in places]
+def _tags(tags: np.ndarray, words: Mapping[int, str], names: Sequence[str]) -> str:
+    """The tags of some words, given by their place, as `word: tag`."""
+    told = [f"{word}: {names[int(tags[at])] if tags[at] >= 0 else 'cut off'}" for at, word in words.items()]
     return ", ".join(told)[:SHOWN_CHARACTERS]
 
 
-def _span(span: Sequence[int], context: str) -> str:
+def _span(span: Sequence[int], context: str | None) -> str:
     start, end = span
-    return context[start:end][:SHOWN_CHARACTERS] if start >= 0 else "no answer"
+    if start < 0:
+        return "no answer"
+    return f"characters {start} to {end}" if context is None else context[start:end][:SHOWN_CHARACTERS]

@@ -1,8 +1,8 @@
-"""What one forward pass takes: its FLOPs, and of a graph the memory of its intermediate tensors.
+"""What one forward pass takes: its FLOPs, and the memory of its intermediate tensors.
 
 Of an ONNX graph both are counted on the graph itself. Of a torch model torch's own `FlopCounterMode` counts the FLOPs
-while the model runs; nothing there tells what lives at once. The model's `Anatomy` stands in where a graph can't be
-read on this machine. All three count matrix products, a multiply-accumulate as 2.
+while the model runs, and what lives at once is watched (`evaluation.live`). The model's `Anatomy` stands in where a
+graph can't be read on this machine. All three count matrix products, a multiply-accumulate as 2.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from compress.graph.activations import activation_bytes
 from compress.graph.flops import graph_flops
 from compress.graph.shapes import shaped_graph
 from compress.inputs import example_inputs, input_names
+from evaluation.live import live_bytes
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -35,7 +37,11 @@ class Work:
 def work_of(bundle: Bundle, shape: Shape) -> Work:
     """What the bundle's model takes for one batch of this shape."""
     if bundle.form is Form.TORCH:
-        return Work(shape.batch * _torch_flops(bundle.module, input_shapes(bundle, Shape(1, shape.tokens))), "torch")
+        # Products cost so many times what one example does; memory has a part that all examples share, such as masks.
+        one, two = (_inputs(bundle, Shape(batch, shape.tokens)) for batch in (1, 2))
+        first, second = (live_bytes(bundle.module, inputs) for inputs in (one, two))
+        live = first + (shape.batch - 1) * (second - first)
+        return Work(shape.batch * _torch_flops(bundle.module, one), "torch", live)
     path = bundle.graph.path
     try:
         graph = shaped_graph(path, input_shapes(bundle, shape))
@@ -51,18 +57,24 @@ def input_shapes(bundle: Bundle, shape: Shape) -> dict[str, tuple[int, ...]]:
     return dict.fromkeys(input_names(bundle), (shape.batch, shape.tokens))
 
 
-def _torch_flops(model: PreTrainedModel, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """FLOPs of the model as it stands, run once; batches cost a multiple of it, so one example is enough."""
+def _inputs(bundle: Bundle, shape: Shape) -> dict[str, torch.Tensor]:
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
-    device = next(model.parameters()).device
+    device = next(bundle.module.parameters()).device
     inputs = {
-        name: torch.ones(shape, device=device, dtype=torch.float32 if len(shape) > 2 else torch.int64)
-        for name, shape in shapes.items()
+        name: torch.ones(sizes, device=device, dtype=torch.float32 if len(sizes) > 2 else torch.int64)
+        for name, sizes in input_shapes(bundle, shape).items()
     }
     if "token_type_ids" in inputs:
         inputs["token_type_ids"].zero_()  # a model may have one type alone
+    return inputs
+
+
+def _torch_flops(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> int:
+    """FLOPs of the model as it stands, run once."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the counter does not see the CPU's fused kernel
     try:

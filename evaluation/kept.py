@@ -37,18 +37,13 @@ class Kept:
 
     @property
     def subject(self) -> str | None:
-        """The target that stands for the run: its result, else the last that was compared. A sweep has none."""
-        if any(target.kind == "variant" for target in self.run.targets):
-            return None
-        results = [target.name for target in self.run.targets if target.kind == "result"]
-        compared = [row.target for row in self.run.comparisons]
-        return next(iter((*results, *reversed(compared), *(target.name for target in self.run.targets))), None)
+        """The target that stands for the run; a sweep has none."""
+        return self.run.subject
 
     @property
     def reference(self) -> str | None:
-        """The baseline that all else is compared with: the first."""
-        compared = {row.baseline for row in self.run.comparisons}
-        return next((target.name for target in self.run.targets if target.name in compared), None)
+        """The baseline that all else is compared with."""
+        return self.run.reference
 
     def predictions(self, target: str) -> Predictions:
         """What a target predicts.

@@ -127,6 +127,36 @@ class Run(Record):
     series: dict[str, Any] = Field(default_factory=dict)
     tables: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def all_targets(self) -> list[Target]:
+        """The targets in their order; those that only measurements name come last, taken for baselines."""
+        known = {target.name for target in self.targets}
+        found = list(self.targets)
+        for name in dict.fromkeys(m.target for m in self.measurements if m.target not in known):
+            kind: Literal["result", "baseline"] = "result" if name == "result" else "baseline"
+            found.append(Target(name=name, kind=kind, title=name, runtime="", form="torch"))
+        return found
+
+    @property
+    def subject(self) -> str | None:
+        """What the run is about: its result, else the last target that was compared, else the last one measured.
+
+        None where nothing was measured, and of a sweep: it is about all of its variants.
+        """
+        if any(target.kind == "variant" for target in self.targets):
+            return None
+        targets, compared = self.all_targets, {comparison.target for comparison in self.comparisons}
+        results = [target.name for target in targets if target.kind == "result"]
+        candidates = results or [t.name for t in targets if t.name in compared] or [t.name for t in targets]
+        return candidates[-1] if candidates else None
+
+    @property
+    def reference(self) -> str | None:
+        """The baseline that all else is compared with: the first one listed."""
+        compared = {comparison.baseline for comparison in self.comparisons}
+        baselines = [target.name for target in self.all_targets if target.kind == "baseline"]
+        return next((name for name in baselines if name in compared), baselines[0] if baselines else None)
+
     def measured(self, target: str, name: str, **conditions: Any) -> Measurement | None:
         """The first measurement of `target` called `name` whose conditions contain the given ones."""
         return next(

@@ -73,7 +73,7 @@ def quality_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
     rows = []
     for name, metric in one.metrics.items():
         found = statistics.interval_of(
-            metric.value, one.evidence[name], seed=conditions.seed, overstates=metric.overstates
+            metric.value, one.evidence[name], seed=conditions.seed, overstates=metric.overstates, ends=metric.ends
         )
         rows.append(
             Measurement(
@@ -155,6 +155,7 @@ def drop_of(
         higher_is_better=metric.higher_is_better,
         relative=metric.relative_drop,
         overstates=metric.overstates,
+        ends=metric.ends,
         margin=margin,
         seed=seed,
         resamples=resamples,

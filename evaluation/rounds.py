@@ -54,6 +54,17 @@ def beyond_noise(ratio: Interval, noise: float) -> Verdict:
     return verdict(ratio.low / (1 + noise), ratio.high * (1 + noise), no_difference=1.0, higher_is_better=True)
 
 
+def joint_floor(one: float, other: float) -> float:
+    """The noise floor of a ratio between two runtimes, from the floor of each: the root of the mean of their squares.
+
+    A ratio of two targets scatters by both targets' scatter; a ratio of a target to its twin by its own twice.
+
+    >>> joint_floor(0.02, 0.02), joint_floor(0.0, 0.01) < 0.01
+    (0.02, True)
+    """
+    return float(np.sqrt((one**2 + other**2) / 2))
+
+
 def off_by(ratio: Interval) -> float:
     """How far a ratio lies from 1, as a fraction, whichever way."""
     return max(ratio.value, 1 / ratio.value) - 1

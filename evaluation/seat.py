@@ -11,34 +11,42 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from compress.runtime import Session
-from compress.runtimes.timing import CallPlayer, Limits, Player, clock_of, no_garbage_collection
+from compress.runtimes.timing import LONG_CALL_MS, CallPlayer, Limits, Player, clock_of, no_garbage_collection
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from compress.inputs import Inputs
 
-TRIED_TEXTS = 8
-"""Texts that warm a target up, and that say how long one takes."""
+TRIED = 8
+"""Batches of texts that warm a target up, and that say how long one takes, at most."""
+TRIED_SECONDS = 1.0
+"""After so long no further one is tried."""
+
+Batch = tuple[tuple[str, ...], tuple[str, ...] | None]
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts that are given to a model one at a time, each in its own length.
+    """Texts that are given to a model so many at a time, in their own lengths: padded to the longest of a batch.
 
     Attributes:
         texts: the texts, in the order in which every target is given them.
         pairs: the second texts, for a model that reads two at once.
         max_tokens: what is longer is cut.
+        batch: texts at a time; what is left over at the end is not read.
     """
 
     texts: tuple[str, ...]
     pairs: tuple[str, ...] | None
     max_tokens: int
+    batch: int = 1
 
-    def each(self) -> list[tuple[str, str | None]]:
-        """Each text, with its second one where there are two."""
-        return list(zip(self.texts, self.pairs or [None] * len(self.texts), strict=True))
+    def batches(self) -> list[Batch]:
+        """The texts of each batch, and their second ones where there are two."""
+        starts = range(0, len(self.texts) - self.batch + 1, self.batch)
+        cuts = [slice(start, start + self.batch) for start in starts]
+        return [(self.texts[cut], None if self.pairs is None else self.pairs[cut]) for cut in cuts]
 
 
 class Seated(Player, Protocol):
@@ -48,10 +56,10 @@ class Seated(Player, Protocol):
         """From now on a call is the model on these inputs."""
 
     def read(self, texts: Texts) -> None:
-        """From now on a call is the model on one of these texts."""
+        """From now on a call is the model on a batch of these texts."""
 
     def read_in_blocks_of(self, count: int) -> None:
-        """From now on a block reads so many texts, and the next goes on from there."""
+        """From now on a block reads so many batches, and the next goes on from there."""
 
 
 class Seat:
@@ -87,7 +95,7 @@ class Seat:
 
 
 class Tokenizing:
-    """A text, or two, as one row of inputs, made the way that a program with a request at hand would."""
+    """Texts, or pairs, as rows of inputs, made the way that a program with requests at hand would."""
 
     def __init__(self, tokenizer: Any, max_tokens: int) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)  # a call may change how a fast tokenizer truncates
@@ -98,44 +106,53 @@ class Tokenizing:
             "return_tensors": "np",
         }
 
-    def __call__(self, text: str, pair: str | None = None) -> Inputs:
-        return dict(self._tokenizer(text, pair, **self._settings))
+    def __call__(self, texts: tuple[str, ...], pairs: tuple[str, ...] | None = None) -> Inputs:
+        seconds = None if pairs is None else list(pairs)
+        return dict(self._tokenizer(list(texts), seconds, padding=len(texts) > 1, **self._settings))
 
 
 class TextPlayer:
-    """Real texts, one after the other, from the start again after the last: each is tokenized, and the model answers.
+    """Real texts, batch after batch, from the start again after the last: each is tokenized, and the model answers.
 
-    Both times come from one pass, as the tokenizer's work for a text ends before the model's begins.
+    Both times come from one pass, as the tokenizer's work for a batch ends before the model's begins.
     """
 
     def __init__(self, texts: Texts, tokenize: Callable[..., Inputs], session: Session, limits: Limits) -> None:
-        self._texts = texts.each()
+        self._batches = texts.batches()
         self._tokenize = tokenize
         self._session = session
         self._limits = limits
         self._next = 0
-        self.per_block = len(self._texts)
+        self._typical_ms = 0.0
+        self.per_block = len(self._batches)
 
     def warm_up(self) -> float:
-        """The mean time of a text, tokenization included, once the first few were read."""
-        tried = self._texts[:TRIED_TEXTS]
-        for text in tried:
-            self._read(*text)
-        return float(np.mean([self._read(*text)[1] for text in tried]))
+        """The mean time of a batch, tokenization included, once the first few were read."""
+        self._tried()
+        self._typical_ms = float(np.mean(self._tried()))
+        return self._typical_ms
 
-    def block(self) -> Float[np.ndarray, "text 2"]:
-        """Milliseconds of each text: the model alone, and with tokenization."""
-        chosen = [self._texts[(self._next + place) % len(self._texts)] for place in range(self.per_block)]
+    def block(self) -> Float[np.ndarray, "batch 2"]:
+        """Milliseconds of each batch: the model alone, and with tokenization."""
+        chosen = [self._batches[(self._next + place) % len(self._batches)] for place in range(self.per_block)]
         self._next += self.per_block
         with no_garbage_collection():
             time.sleep(self._limits.pause_seconds)
-            for text in chosen[: self._limits.warmup_calls]:
-                self._read(*text)
-            return np.array([self._read(*text) for text in chosen])
+            for batch in chosen[: 1 if self._typical_ms > LONG_CALL_MS else self._limits.warmup_calls]:
+                self._read(*batch)
+            return np.array([self._read(*batch) for batch in chosen])
 
-    def _read(self, text: str, pair: str | None) -> tuple[float, float]:
+    def _tried(self) -> list[float]:
+        started, times = time.monotonic(), list[float]()
+        for batch in self._batches[:TRIED]:
+            times.append(self._read(*batch)[1])
+            if time.monotonic() - started > TRIED_SECONDS:
+                break
+        return times
+
+    def _read(self, texts: tuple[str, ...], pairs: tuple[str, ...] | None) -> tuple[float, float]:
         start = time.perf_counter_ns()
-        inputs = self._tokenize(text, pair)
+        inputs = self._tokenize(texts, pairs)
         tokenized = time.perf_counter_ns()
         self._session.outputs(inputs)  # the answer as numbers in memory: what a GPU does is waited for
         done = time.perf_counter_ns()

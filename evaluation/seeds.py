@@ -7,8 +7,9 @@ of their spread at most. The two parts are joined as squares (the method of vari
 2008, "Construction of confidence limits about effect measures"). That is never too narrow, however few the seeds, and
 with two of them it is wide.
 
-Where each example is right or wrong, the part of the examples is at least as wide as what none of them showed may be
-(`evaluation.shares`): the bootstrap has no width where no seed's models differ.
+The part of the examples is at least as wide as what none of them showed may be, as the bootstrap has no width where no
+seed's models differ: where each example is right or wrong (`evaluation.shares`), and else where it has none
+(`evaluation.undivided`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from scipy import optimize, stats
 
 from compress.errors import DataError
 from evaluation.shares import unseen
-from evaluation.statistics import Drop, Interval, Value, interval_of, share_scale, verdict
+from evaluation.statistics import Drop, Interval, Value, interval_of, never_varies, share_scale, verdict
+from evaluation.undivided import Ends, reach
 
 _SURE = 1e-12
 """The smallest p-value that is looked for."""
@@ -32,6 +34,7 @@ def combined(
     evidence: Sequence[np.ndarray],
     *,
     overstates: bool = False,
+    ends: Ends | None = None,
     seed: int,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -42,6 +45,7 @@ def combined(
         value: the metric's figure, of many rows at once.
         evidence: for each seed, what the metric knows of each example, (examples, columns).
         overstates: as in `interval_of`: the interval over examples is reflected before that over seeds is joined to it.
+        ends: as in `interval_of`.
 
     Raises:
         DataError: fewer than two seeds, shapes that differ, or figures that are not finite.
@@ -51,9 +55,12 @@ def combined(
     scale = share_scale(value, *evidence)
     if scale is not None:
         least = abs(scale.at_all - scale.at_none) * unseen(len(joined), confidence=confidence)
-        ends = sorted((scale.at_none, scale.at_all))
-        found = replace(found, low=max(ends[0], min(found.low, found.value - least)))
-        found = replace(found, high=min(ends[1], max(found.high, found.value + least)))
+        bounds = sorted((scale.at_none, scale.at_all))
+        found = replace(found, low=max(bounds[0], min(found.low, found.value - least)))
+        found = replace(found, high=min(bounds[1], max(found.high, found.value + least)))
+    elif ends is not None and never_varies(np.array([found.low, found.high])):
+        below, above = np.mean([reach(value, each, ends, confidence=confidence) for each in evidence], axis=0)
+        found = replace(found, low=found.value - float(below), high=found.value + float(above))
     spread = _spread([float(value(each)) for each in evidence])
     whole = _widened(found, spread, len(evidence), confidence)
     return replace(whole, low=max(0.0, whole.low)) if overstates else whole
@@ -67,6 +74,7 @@ def combined_drop(
     higher_is_better: bool,
     relative: bool = False,
     overstates: bool = False,
+    ends: Ends | None = None,
     seed: int,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -80,6 +88,7 @@ def combined_drop(
         higher_is_better: whether a larger value of the metric is better.
         relative: the drop as a fraction of the baseline's value.
         overstates: as in `combined`.
+        ends: likewise.
 
     Raises:
         DataError: fewer than two seeds, shapes that differ, or figures that are not finite.
@@ -96,6 +105,9 @@ def combined_drop(
     if scale is not None:
         least = abs(scale.at_all - scale.at_none) * unseen(len(joined), confidence=confidence)
         found = replace(found, low=min(found.low, found.value - least), high=max(found.high, found.value + least))
+    elif ends is not None and never_varies(np.array([found.low, found.high])):
+        least = _farthest(value, baselines, targets, ends, relative=relative, confidence=confidence)
+        found = replace(found, low=found.value - least, high=found.value + least)
     if overstates:  # a drop may be below 0, so it is not for `interval_of` to reflect
         found = replace(found, low=2 * found.value - found.high, high=2 * found.value - found.low)
     spread = _spread([float(drop(pair)) for pair in zip(baselines, targets, strict=True)])
@@ -122,6 +134,21 @@ def _joined(
         return np.mean([figure(parts[place::count]) for place in range(count)], axis=0)
 
     return np.concatenate([each for side in sides for each in side], axis=1), mean
+
+
+def _farthest(
+    value: Value,
+    baselines: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    ends: Ends,
+    *,
+    relative: bool,
+    confidence: float,
+) -> float:
+    """How far examples that none of the sample is like could move the drop, on the average of the seeds."""
+    units = [abs(float(value(each))) if relative else 1.0 for each in baselines]
+    moves = [max(reach(value, each, ends, confidence=confidence)) for each in targets]
+    return float(np.mean(np.divide(moves, units)))
 
 
 def _spread(figures: Sequence[float]) -> float:

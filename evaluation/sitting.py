@@ -13,6 +13,7 @@ from compress.data import Split
 from compress.deploy import Deploy, Shape
 from compress.metric import Metric
 from compress.price import Price
+from compress.recipe import ROUNDS
 from compress.runtime import Session
 from evaluation.measurement import Comparison, Measurement, Skipped, Target
 
@@ -21,9 +22,20 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float, str], None]
 
-Timed = Shape | Literal["apart", "included"]
-"""What was timed: a shape; or real texts, with tokenization apart or included."""
-TOKENIZATION: tuple[Literal["apart", "included"], ...] = ("apart", "included")
+Tokenization = Literal["apart", "included"]
+TOKENIZATION: tuple[Tokenization, ...] = ("apart", "included")
+
+
+@dataclass(frozen=True)
+class Read:
+    """Real texts, so many at a time, with tokenization apart or included."""
+
+    batch: int
+    tokenization: Tokenization
+
+
+Timed = Shape | Read
+"""What was timed: a shape, or real texts."""
 Processes = Literal["one", "apart"]
 """Whether targets are timed in one process, or each in one of its own."""
 
@@ -45,13 +57,15 @@ class Conditions:
     device: str
     metrics: tuple[str, ...]
     seed: int
-    rounds: int = 16
+    rounds: int = ROUNDS
     processes: Processes = "one"
     footprint: bool = True
     """Whether load time and peak memory are measured, which takes a fresh process for each target."""
     margins: Mapping[str, float] = field(default_factory=dict)
     """The drop that a gate allows, by metric: how sure it is that a target is no worse than that is then said."""
 
+    quote: bool = True
+    """Whether the texts of flipped examples are kept, and so stand on pages."""
     price: Price | None = None
     """What the machine costs; None where nobody said."""
 
@@ -75,9 +89,9 @@ class Opened:
     times: dict[Timed, list[np.ndarray]] = field(default_factory=dict)
     """Milliseconds of each call, one array per round; round i ran beside round i of every other target."""
     twin: dict[Timed, list[np.ndarray]] = field(default_factory=dict)
-    """The same again, of the one target that is timed twice; empty for all others."""
+    """The same again, where this target is timed twice; empty for all others."""
     noise: dict[Timed, float] = field(default_factory=dict)
-    """How far that target's ratio to itself lay from 1, as a fraction; the same for every target of a sitting."""
+    """How far the ratio to itself of the twin on this target's runtime lay from 1, as a fraction."""
     mean_tokens: float = 0.0
     """Of the real texts that it was timed on."""
 

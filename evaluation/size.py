@@ -9,6 +9,9 @@ from evaluation.flops import work_of
 from evaluation.measurement import Comparison, Measurement
 from evaluation.sitting import Conditions, Opened
 
+_RUN_OTHERWISE = ("torch-compile", "torch-bf16", "torch-fp16", "torch-dynamic-int8")
+"""Runtimes that make another program of a torch model than the one whose tensors are counted."""
+
 
 def size_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
     """Parameters and bytes of a target, and what a forward pass takes at every shape."""
@@ -26,7 +29,7 @@ def size_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
     for shape in conditions.deploy.shapes:
         work, where = work_of(one.subject.bundle, shape), {"batch": shape.batch, "tokens": shape.tokens}
         rows.append(counted("flops", work.flops, "FLOPs", **where, counted=work.counted))
-        if work.activation_bytes is not None:
+        if work.activation_bytes is not None and one.subject.target.runtime not in _RUN_OTHERWISE:
             rows.append(counted("activation_bytes", work.activation_bytes, "bytes", **where))
     return rows
 

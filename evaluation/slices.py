@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from compress.errors import DataError
 from compress.metric import Metric, evidence_of, metric_of
 from evaluation import statistics
 from evaluation.quality import drop_of
+from evaluation.recall import recalls
 from evaluation.sitting import Conditions, Opened
 
 FEWEST = 20
@@ -28,13 +30,26 @@ Part = tuple[str, str, np.ndarray]
 """What is sliced by, the value, and the positions of its examples."""
 
 
+@dataclass(frozen=True)
+class _Slice:
+    """What both models' decisions on some examples are judged by, and what the metric knows of them."""
+
+    what: str
+    value: str
+    metric_name: str
+    metric: Metric
+    before: np.ndarray
+    after: np.ndarray
+
+
 def sliced(others: Sequence[Opened], reference: Opened, conditions: Conditions) -> list[dict[str, Any]]:
     """A row for every slice of every target: what it loses against the reference, a target's worst first; those too
     small to judge come last.
 
     Slices are judged by the first metric that was asked for; of one class an example by accuracy, as other figures mean
-    little where all examples have one class. P-values are adjusted by Holm's method over all slices of all targets:
-    they stand in one table, which is looked through for any that got worse.
+    little where all examples have one class. Where an example may hold several labels, tags or entities, each of them
+    is a slice of the examples that hold it, judged by its recall. P-values are adjusted by Holm's method over all
+    slices of all targets: they stand in one table, which is looked through for any that got worse.
     """
     rows = [row for one in others for row in _of_one(one, reference, conditions)]
     judged = [row for row in rows if row["p_value"] is not None]
@@ -44,16 +59,33 @@ def sliced(others: Sequence[Opened], reference: Opened, conditions: Conditions) 
 
 
 def _of_one(one: Opened, reference: Opened, conditions: Conditions) -> list[dict[str, Any]]:
+    who = {"target": one.name, "baseline": reference.name}
+    rows = []
+    for part in (*_of_classes(one, reference, conditions), *_of_parts(one, reference, conditions)):
+        figures = _compared(part.metric, part.before, part.after, conditions.seed) if len(part.before) else None
+        if figures is not None:
+            unit = "relative" if part.metric.relative_drop else part.metric.unit
+            about = {"metric": part.metric_name, "unit": unit, "slice": part.what, "value": part.value}
+            rows.append({**who, **about, **figures})
+    return sorted(rows, key=lambda row: (row["p_value"] is None, -row["drop"]))
+
+
+def _of_classes(one: Opened, reference: Opened, conditions: Conditions) -> Iterator[_Slice]:
+    task, truth, names = one.subject.bundle.task, conditions.test.labels, one.subject.bundle.labels
+    if truth is None:
+        return
+    before, after = (recalls(task.target, truth, task.decide(each.predictions), names) for each in (reference, one))
+    share = metric_of("accuracy", "tags")  # of what is found in all that is true, as of right words in all words
+    for (what, name, first), (_, _, second) in zip(before, after, strict=True):
+        yield _Slice(what, name, "recall", share, first, second)
+
+
+def _of_parts(one: Opened, reference: Opened, conditions: Conditions) -> Iterator[_Slice]:
     name, metric = _metric(one, conditions)
     task, truth = one.subject.bundle.task, conditions.test.labels
     before, after = (evidence_of(metric, task, truth, each.predictions) for each in (reference, one))
-    who = {"target": one.name, "baseline": reference.name, "metric": name}
-    rows = []
     for what, value, places in _parts(conditions.test, task.target, one.subject.bundle.labels):
-        figures = _compared(metric, before[places], after[places], conditions.seed) if len(places) else None
-        if figures is not None:
-            rows.append({**who, "slice": what, "value": value, **figures})
-    return sorted(rows, key=lambda row: (row["p_value"] is None, -row["drop"]))
+        yield _Slice(what, value, name, metric, before[places], after[places])
 
 
 def _metric(one: Opened, conditions: Conditions) -> tuple[str, Metric]:
@@ -85,9 +117,8 @@ def _parts(test: Split, target: str | None, names: Sequence[str]) -> Iterator[Pa
     if test.labels is not None and target == "class":
         for index, name in enumerate(names):
             yield "label", name, np.flatnonzero(test.labels == index)
-    if test.labels is not None and target == "classes":
-        for index, name in enumerate(names):
-            yield "label", name, np.flatnonzero(test.labels[:, index])
+    if test.labels is not None and target == "span":
+        yield from _by_answer(test.labels)
     if test.pictures is None:
         pairs = test.pairs or ("",) * len(test)
         characters = np.array([len(text) + len(pair) for text, pair in zip(test.texts, pairs, strict=True)])
@@ -99,6 +130,14 @@ def _parts(test: Split, target: str | None, names: Sequence[str]) -> Iterator[Pa
             continue
         for value, _ in Counter(values).most_common(MOST_VALUES):
             yield column, value, np.flatnonzero([each == value for each in values])
+
+
+def _by_answer(truth: np.ndarray) -> Iterator[Part]:
+    """Questions that have an answer and those that have none, where there are both: a model may lose either alone."""
+    answered = (truth[..., 0] >= 0).any(axis=1)
+    if answered.any() and not answered.all():
+        yield "answer", "some answer", np.flatnonzero(answered)
+        yield "answer", "no answer", np.flatnonzero(~answered)
 
 
 def _quarters(what: str, numbers: np.ndarray, unit: str) -> Iterator[Part]:

@@ -1,11 +1,13 @@
 """Speed: all targets timed in interleaved blocks, at fixed shapes and on real texts, and how much faster each one is.
 
-One target is timed a second time in every sitting, as its own twin. How far the ratio of the two lies from 1 is the
-noise floor of that shape: a speed-up whose interval does not clear 1 by it is a tie.
+The first target of every runtime is timed a second time, as its own twin. How far the ratio of the two lies from 1 is
+that runtime's noise floor at that shape: a speed-up whose interval does not clear 1 by the joint floor of its two sides
+is a tie.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,26 +17,28 @@ import numpy as np
 from compress.deploy import Shape
 from compress.errors import ModelError
 from compress.inputs import timing_inputs
+from compress.recipe import SECONDS_A_ROUND
 from compress.runtimes.timing import Enough, Limits, take_turns
 from evaluation import statistics
 from evaluation.apart import parcels
 from evaluation.measurement import Comparison, Measurement
-from evaluation.rounds import beyond_noise, off_by, paired_ratio
+from evaluation.rounds import beyond_noise, joint_floor, off_by, paired_ratio
 from evaluation.seat import Seat, Seated, Texts, Tokenizing
-from evaluation.sitting import TOKENIZATION, Conditions, Opened, Progress, Timed, ran_on
+from evaluation.sitting import TOKENIZATION, Conditions, Opened, Progress, Read, Timed, ran_on
 from evaluation.worker import Worker
 
-LIMITS = Limits(block_seconds=0.25, block_calls=10, fewest_calls=1)
-"""Many short blocks: a disturbed one then is one of many, and a round is over before the machine's speed has moved."""
+LIMITS = Limits(block_seconds=0.1, block_calls=5, pause_seconds=0.03, warmup_calls=3, fewest_calls=1)
+"""Many short blocks, with short pauses: what a shared machine does changes within a second, so the closer two blocks
+lie, the more of it they share. In sittings recorded at 1x128 ratios scattered half as much as with blocks of ten calls
+after 0.1 s; and after 0.03 s other runtimes' threads sleep, as equal times in this process and apart show."""
 
-ENOUGH = Enough(rounds=8, seconds=50.0)
-"""Long calls scatter less, and need fewer rounds: without this a batch of 32 would take most of a sitting's time."""
+FEWEST_ROUNDS = 6
+"""However long they take: fewer give no interval of 95 %."""
 
 TEXTS = 128
-"""Texts of the split that are read one at a time."""
-TEXT_BLOCK_SECONDS = 0.4
+"""Texts of the split that are read."""
+TEXT_BLOCK_SECONDS = 0.15
 """What the slowest target may take for the texts of one block."""
-_FEWEST_TEXTS = 8
 
 BEYOND_P99 = 10
 """Counted calls that have to lie beyond a 99th percentile before it is one."""
@@ -49,12 +53,16 @@ def time_all(opened: Sequence[Opened], conditions: Conditions, progress: Progres
         return
     shapes = conditions.deploy.shapes
     reads = texts and opened[0].subject.bundle.task.modality == "text"
-    pieces = len(shapes) + reads
+    pieces: list[Shape | int] = [*shapes, *(dict.fromkeys(shape.batch for shape in shapes) if reads else ())]
+    last = time.monotonic() + SECONDS_A_ROUND * conditions.rounds
     with _seats(opened, conditions) as seats:
-        for index, shape in enumerate(shapes):
-            _time_shape(opened, seats, shape, conditions, _part(progress, index, pieces))
-        if reads:
-            _time_texts(opened, seats, conditions, _part(progress, pieces - 1, pieces))
+        for index, piece in enumerate(pieces):
+            enough = Enough(FEWEST_ROUNDS, (last - time.monotonic()) / (len(pieces) - index))
+            tell = _part(progress, index, len(pieces))
+            if isinstance(piece, Shape):
+                _time_shape(opened, seats, piece, conditions, enough, tell)
+            else:
+                _time_texts(opened, seats, piece, conditions, enough, tell)
 
 
 def speed_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
@@ -74,7 +82,8 @@ def speed_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -> 
     rows = []
     for timed, rounds in one.times.items():
         found = paired_ratio(baseline.times[timed], rounds)
-        noise = one.noise.get(timed)
+        floors = [each.noise[timed] for each in (baseline, one) if timed in each.noise]
+        noise = joint_floor(*floors) if len(floors) == 2 else None
         about = _conditions(one, timed, conditions)
         rows.append(
             Comparison(
@@ -153,7 +162,8 @@ def _conditions(one: Opened, timed: Timed, conditions: Conditions) -> dict[str, 
     about: dict[str, Any] = {"processes": conditions.processes}
     if isinstance(timed, Shape):
         return {"batch": timed.batch, "tokens": timed.tokens} | about
-    return {"inputs": "texts", "batch": 1, "tokenization": timed, "mean_tokens": one.mean_tokens} | about
+    texts = {"inputs": "texts", "batch": timed.batch, "tokenization": timed.tokenization}
+    return texts | {"mean_tokens": one.mean_tokens} | about
 
 
 def _part(progress: Progress, index: int, count: int) -> Callable[[float, str], None]:
@@ -167,9 +177,8 @@ def _part(progress: Progress, index: int, count: int) -> Callable[[float, str], 
 
 @contextmanager
 def _seats(opened: Sequence[Opened], conditions: Conditions) -> Iterator[dict[str, Seated]]:
-    """Where each target, and the twin of one, is timed: in this process, or each in one of its own."""
-    twin = _twin_of(opened)
-    named = {one.name: one for one in opened} | {twin.name + _TWIN: twin}
+    """Where each target, and each twin, is timed: in this process, or each in one of its own."""
+    named = {one.name: one for one in opened} | {one.name + _TWIN: one for one in _twins(opened).values()}
     if conditions.processes == "one":
         yield {
             name: Seat(one.session, one.subject.bundle.processor, conditions.device, LIMITS)
@@ -191,9 +200,14 @@ def _seats(opened: Sequence[Opened], conditions: Conditions) -> Iterator[dict[st
         yield seats
 
 
-def _twin_of(opened: Sequence[Opened]) -> Opened:
-    """The target that is timed twice."""
-    return opened[0]
+def _twins(opened: Sequence[Opened]) -> dict[str, Opened]:
+    """The targets that are timed twice, by runtime: the first of each."""
+    return {one.subject.target.runtime: one for one in reversed(opened)}
+
+
+def _names_of(one: Opened, seats: Mapping[str, Seated]) -> list[str]:
+    """The seats that a target has: two where it is timed twice."""
+    return [name for name in (one.name, one.name + _TWIN) if name in seats]
 
 
 def _time_shape(
@@ -201,19 +215,18 @@ def _time_shape(
     seats: Mapping[str, Seated],
     shape: Shape,
     conditions: Conditions,
+    enough: Enough,
     progress: Callable[[float, str], None],
 ) -> None:
-    twin = _twin_of(opened)
     for one in opened:
         inputs = timing_inputs(one.subject.bundle, conditions.test, shape)
-        seats[one.name].take(inputs)
-        if one is twin:
-            seats[one.name + _TWIN].take(inputs)
+        for name in _names_of(one, seats):
+            seats[name].take(inputs)
     times = take_turns(
         seats,
         seed=conditions.seed,
         rounds=conditions.rounds,
-        enough=ENOUGH,
+        enough=enough,
         progress=lambda part, text: progress(part, f"{shape}, {text}"),
     )
     _keep(opened, shape, times)
@@ -222,52 +235,58 @@ def _time_shape(
 def _time_texts(
     opened: Sequence[Opened],
     seats: Mapping[str, Seated],
+    batch: int,
     conditions: Conditions,
+    enough: Enough,
     progress: Callable[[float, str], None],
 ) -> None:
-    """The same texts in the same order for every target; fewer in a block where the slowest takes long for one."""
-    twin = _twin_of(opened)
+    """The same texts in the same order for every target; fewer in a block where the slowest takes long for them."""
     slowest_ms = 0.0
     for one in opened:
-        texts = _texts(one, conditions)
+        texts = _texts(one, conditions, batch)
         one.mean_tokens = _mean_tokens(one, texts)
-        for name in (one.name, one.name + _TWIN) if one is twin else (one.name,):
+        for name in _names_of(one, seats):
             seats[name].read(texts)
             slowest_ms = max(slowest_ms, seats[name].warm_up())
-    count = int(np.clip(1000 * TEXT_BLOCK_SECONDS / max(slowest_ms, 1e-3), _FEWEST_TEXTS, TEXTS))
+    count = int(np.clip(1000 * TEXT_BLOCK_SECONDS / max(slowest_ms, 1e-3), 1, len(texts.batches())))
     for seat in seats.values():
         seat.read_in_blocks_of(count)
     times = take_turns(
         seats,
         seed=conditions.seed,
         rounds=conditions.rounds,
-        enough=ENOUGH,
-        progress=lambda part, text: progress(part, f"texts, {text}"),
+        enough=enough,
+        progress=lambda part, text: progress(part, f"{batch} texts at a time, {text}"),
     )
     for column, tokenization in enumerate(TOKENIZATION):
-        _keep(opened, tokenization, {name: [block[:, column] for block in times[name]] for name in times})
+        _keep(opened, Read(batch, tokenization), {name: [block[:, column] for block in times[name]] for name in times})
 
 
-def _texts(one: Opened, conditions: Conditions) -> Texts:
-    """A sample of the split, drawn by the seed; second texts where the task reads both in one row."""
+def _texts(one: Opened, conditions: Conditions, batch: int) -> Texts:
+    """A sample of the split, drawn by the seed and repeated where it fills no batch; second texts where the task reads
+    both in one row."""
     test, bundle = conditions.test, one.subject.bundle
-    drawn = np.random.default_rng(conditions.seed).permutation(len(test))[:TEXTS]
-    chosen = test.rows(drawn)
+    drawn = np.random.default_rng(conditions.seed).permutation(len(test))[: max(TEXTS, batch)]
+    chosen = test.rows(np.resize(drawn, max(len(drawn), batch)))
     word = np.ones(1, dtype=np.int64)
     together = chosen.pairs is not None and bundle.task.rows([word, word], (2, 3), bundle.max_tokens)[0].max() == 1
-    return Texts(chosen.texts, chosen.pairs if together else None, bundle.max_tokens)
+    return Texts(chosen.texts, chosen.pairs if together else None, bundle.max_tokens, batch)
 
 
 def _mean_tokens(one: Opened, texts: Texts) -> float:
+    """Of a text, padding left out."""
     tokenize = Tokenizing(one.subject.bundle.processor, texts.max_tokens)
-    return round(float(np.mean([tokenize(*text)["input_ids"].shape[-1] for text in texts.each()])), 1)
+    batches = texts.batches()
+    tokens = sum(int(tokenize(*batch)["attention_mask"].sum()) for batch in batches)
+    return round(tokens / (texts.batch * len(batches)), 1)
 
 
 def _keep(opened: Sequence[Opened], timed: Timed, times: Mapping[str, list[np.ndarray]]) -> None:
-    """Each target's rounds, the twin's, and the noise floor that holds for all of them."""
-    twin = _twin_of(opened)
-    twin.twin[timed] = times[twin.name + _TWIN]
-    noise = off_by(paired_ratio(times[twin.name], twin.twin[timed]))
+    """Each target's rounds, the twins', and each runtime's noise floor."""
+    floors: dict[str, float] = {}
+    for runtime, twin in _twins(opened).items():
+        twin.twin[timed] = times[twin.name + _TWIN]
+        floors[runtime] = off_by(paired_ratio(times[twin.name], twin.twin[timed]))
     for one in opened:
         one.times[timed] = times[one.name]
-        one.noise[timed] = noise
+        one.noise[timed] = floors[one.subject.target.runtime]

@@ -1,7 +1,9 @@
 """How sure a figure is: bootstrap intervals, paired comparisons, and times measured in rounds.
 
 Where each example is right or wrong and the figure is the share of either, intervals are those of shares
-(`evaluation.shares`): resampling can't show what did not happen, and there it needn't. All else is resampled.
+(`evaluation.shares`): resampling can't show what did not happen, and there it needn't. All else is resampled. Where no
+resample has another figure than the sample, as where two models decide alike throughout, the interval is that of what
+so few examples could not show (`evaluation.undivided`); it is never without width.
 
 All intervals of resampling are percentile intervals at quantiles that are moved outwards a little, as a sample's own
 spread is too small by (n - 1) / n and as t is wider than the normal distribution (Hesterberg 2015, "What Teachers
@@ -21,9 +23,7 @@ from scipy import stats
 from compress.errors import DataError
 from evaluation.measurement import Verdict
 from evaluation.shares import SMALLEST_P, lost_bounds, p_lost, share_bounds
-
-Value = Callable[[np.ndarray], np.ndarray]
-"""A metric's figure: evidence (..., examples, columns) to (...)."""
+from evaluation.undivided import Ends, Value, p_no_worse_unseen, reach
 
 _CHUNK_BYTES = 96 * 2**20
 # Eight bytes each: an index and its copy, and some ten arrays that a metric makes on its way to the figure.
@@ -63,6 +63,7 @@ def interval_of(
     *,
     seed: int,
     overstates: bool = False,
+    ends: Ends | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
@@ -77,17 +78,22 @@ def interval_of(
         overstates: whether a sample's noise makes the figure, which is then never below 0, larger. The interval is
             then reflected at the value (the basic interval of Davison and Hinkley 1997, section 5.2), which takes
             that out, and holds the value all the same.
+        ends: the metric's, which give the interval its width where all resamples have the same figure; without them it
+            has none there.
 
     Raises:
         DataError: fewer than two examples, or what is not finite in the evidence or in the metric's values.
     """
     count, on_all = _examples(evidence=evidence), float(_on_all(value, evidence))
     if not overstates and (scale := share_scale(value, evidence)) is not None:
-        ends = [scale.of(share) for share in share_bounds(int(evidence.sum()), count, confidence=confidence)]
-        return Interval(on_all, min(on_all, *ends), max(on_all, *ends))
-    low, high, _ = _resampled(
+        bounds = [scale.of(share) for share in share_bounds(int(evidence.sum()), count, confidence=confidence)]
+        return Interval(on_all, min(on_all, *bounds), max(on_all, *bounds))
+    low, high, figures = _resampled(
         lambda drawn: value(evidence[drawn]), count, seed, resamples, confidence, columns=evidence.shape[1]
     )
+    if ends is not None and never_varies(figures):
+        below, above = reach(value, evidence, ends, confidence=confidence)
+        return Interval(on_all, on_all - below, on_all + above)
     if overstates:
         low, high = min(on_all, max(0.0, 2 * on_all - high)), max(on_all, 2 * on_all - low)
     return Interval(on_all, low, high)
@@ -101,6 +107,7 @@ def paired_drop(
     higher_is_better: bool,
     relative: bool = False,
     overstates: bool = False,
+    ends: Ends | None = None,
     margin: float | None = None,
     seed: int,
     resamples: int = 2000,
@@ -113,6 +120,9 @@ def paired_drop(
     2004, "Statistical significance tests for machine translation evaluation"). `p_value` is that of `mcnemar`, which is
     exact, where each example is right or wrong, as only how many are can enter any figure; else of the bootstrap.
 
+    Where every resample loses the same, as where both decide alike throughout, the interval reaches as far to both
+    sides as examples could lead that are too rare to have been seen (`undivided.reach`); so does the margin's p-value.
+
     Args:
         value: the metric's figure, of many rows at once.
         baseline: the metric's evidence on the baseline's decisions, (examples, columns).
@@ -120,6 +130,7 @@ def paired_drop(
         higher_is_better: whether a larger value of the metric is better; the drop is positive when the target is worse.
         relative: the drop as a fraction of the baseline's value.
         overstates: as in `interval_of`.
+        ends: likewise.
         margin: a drop that is small enough; how sure it is that the target is no worse than by that is then said.
 
     Raises:
@@ -141,6 +152,10 @@ def paired_drop(
         unit = scale.turned(higher_is_better)
         return _lost_share(lost, unit, baseline, target, p_value=exact, margin=margin, confidence=confidence)
     low, high, drops = _resampled(on_drawn, count, seed, resamples, confidence, columns=baseline.shape[1])
+    if ends is not None and never_varies(drops):
+        farthest = max(reach(value, target, ends, confidence=confidence))
+        farthest /= abs(float(value(baseline))) if relative else 1
+        return _undivided(lost, farthest, count, p_value=exact, margin=margin, confidence=confidence)
     if overstates:
         low, high, drops = 2 * lost - high, 2 * lost - low, 2 * lost - drops
     return Drop(
@@ -285,6 +300,15 @@ def share_scale(value: Value, *evidence: np.ndarray) -> ShareScale | None:
     return scale if scale.at_none != scale.at_all and np.allclose(figures, shares, rtol=1e-9, atol=1e-12) else None
 
 
+def never_varies(figures: np.ndarray) -> bool:
+    """Whether all figures are the same.
+
+    >>> never_varies(np.array([0.1 + 0.2, 0.3])), never_varies(np.array([0.3, 0.4]))
+    (True, False)
+    """
+    return bool(np.ptp(figures) <= 1e-12 * max(1.0, float(np.abs(figures).max())))  # but for rounding
+
+
 def agreement(likeness: np.ndarray, *, seed: int, resamples: int = 2000, confidence: float = 0.95) -> Interval:
     """How alike two models are, on average: Wilson's interval (1927) where each example is alike or not, else that of
     the bootstrap.
@@ -344,6 +368,21 @@ def _lost_share(
     low, high = (abs(unit) * end for end in lost_bounds(lost, mended, count, confidence=confidence))
     surely = None if margin is None else p_lost(lost, mended, count, margin / abs(unit))
     return Drop(value, low, high, p_value, verdict(low, high, higher_is_better=False), margin, surely)
+
+
+def _undivided(
+    lost: float, farthest: float, count: int, *, p_value: float | None, margin: float | None, confidence: float
+) -> Drop:
+    """The drop where every resample loses the same."""
+    low, high = lost - farthest, lost + farthest
+    if p_value is None:
+        p_value = bootstrap_p_value(np.full(_FEWEST_BEYOND, lost), lost, count)
+    surely = None
+    if margin is not None and farthest > 0:
+        surely = p_no_worse_unseen(margin - lost, farthest, count, confidence=confidence)
+    elif margin is not None:
+        surely = SMALLEST_P if lost <= margin else 1.0
+    return Drop(lost, low, high, p_value, verdict(low, high, higher_is_better=False), margin, surely)
 
 
 def _resampled(

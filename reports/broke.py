@@ -30,7 +30,7 @@ def broke_blocks(run: Run) -> Iterator[Block]:
 def broke_in_brief(run: Run) -> Iterator[Block]:
     """The result's flips in one line, and its worst slices: what a reviewer has to see."""
     yield from _not_finite(run)
-    subject = cast.subject_of(run)
+    subject = run.subject
     for row in _rows(run, "flips_count"):
         if row.get("target") == subject:
             yield Paragraph(_flipped(row))
@@ -65,7 +65,7 @@ def _flips(run: Run) -> Iterator[Block]:
 
 
 def _counts_table(run: Run, counts: Sequence[Row]) -> Table:
-    titles = {target.name: title_of(target) for target in cast.targets_of(run)}
+    titles = {target.name: title_of(target) for target in run.all_targets}
     rows: list[list[Cell]] = [
         [
             titles.get(str(row.get("target")), str(row.get("target", ""))),
@@ -75,7 +75,7 @@ def _counts_table(run: Run, counts: Sequence[Row]) -> Table:
         ]
         for row in counts
     ]
-    accent = [place for place, row in enumerate(counts) if row.get("target") == cast.subject_of(run)]
+    accent = [place for place, row in enumerate(counts) if row.get("target") == run.subject]
     columns = ["target", "compared with", "right before, wrong now", "wrong before, right now", "wrong both times"]
     caption = "Decisions that flipped; wrong both times: another wrong answer than before"
     return table_of(caption, [*columns, "examples"], rows, accent=accent)
@@ -95,7 +95,7 @@ def _changed(row: Row) -> int:
 def _names(run: Run, table: str) -> list[str]:
     """The targets that a table speaks of, the one that the run is about first."""
     names = dict.fromkeys(str(row.get("target", "")) for row in _rows(run, table))
-    return sorted(names, key=lambda name: name != cast.subject_of(run))
+    return sorted(names, key=lambda name: name != run.subject)
 
 
 def _flipped(row: Row) -> str:
@@ -124,7 +124,7 @@ def _text(value: Any) -> str:
 
 
 def _slices(run: Run) -> Iterator[Block]:
-    rows, subject = _rows(run, "slices"), cast.subject_of(run)
+    rows, subject = _rows(run, "slices"), run.subject
     for name in _names(run, "slices"):
         mine = [row for row in rows if str(row.get("target", "")) == name]
         for metric in dict.fromkeys(str(row.get("metric", "")) for row in mine):
@@ -168,13 +168,14 @@ def _drop(run: Run, row: Row) -> Cell:
     if not isinstance(row.get("drop"), int | float):
         return ""
     metric = str(row.get("metric", ""))
-    factor, suffix = drop_scale(cast.loss_unit(run, metric))
+    unit = str(row.get("unit") or cast.loss_unit(run, metric))  # older files don't say it
+    factor, suffix = drop_scale(unit)
     if not _judged(row) and row.get("low") is None:
         return Reading(f"{plain(row['drop'] * factor)}{suffix}", "too few examples to judge")
     ends = {end: value for end in ("low", "high") if isinstance(value := row.get(end), int | float)}
     names = {"target": str(row.get("target", "")), "baseline": str(row.get("baseline", "")), "name": "quality_drop"}
     drop = Comparison.model_validate({**names, "value": row["drop"], "conditions": {"metric": metric}, **ends})
-    reading = read_comparison(drop, unit=cast.loss_unit(run, metric))
+    reading = read_comparison(drop, unit=unit)
     return Reading(reading.figure, reading.interval)
 
 
@@ -195,7 +196,7 @@ def _sure(row: Row) -> bool:
 
 def _calibration(run: Run) -> Iterator[Block]:
     """How far each target's confidence lies from how often it is right, and what that changed."""
-    reference = cast.reference_of(run)
+    reference = run.reference
     found: list[Measurement] = [m for m in run.measurements if m.name == _CALIBRATION]
     rows = [
         [

@@ -10,12 +10,13 @@ import yaml
 from evaluation.measurement import Run
 from reports import cast
 from reports.broke import broke_in_brief
-from reports.headline import comparison_tiles, gate_notice, measurement_tiles
+from reports.headline import comparison_tiles, gate_notice, measurement_tiles, source_note
 from reports.markdown import written
 from reports.number import read_measurement
 from reports.table import escape, method_of, to_markdown
 from reports.table import results as results_of
 
+_LICENSE = ("license", "license_name", "license_link")
 _TAGS = ("compress-transformers", "model-compression")
 _STAGE_TAGS = {"distill": "distillation", "prune": "pruning", "quantize": "quantization"}
 # What the hub calls a metric, where it is not what the field calls it here.
@@ -34,7 +35,7 @@ def model_card(run: Run, *, loads_in_stock_class: bool) -> str:
     """The card of a run's result as Markdown.
 
     `loads_in_stock_class` says whether the cuts are even enough for `AutoModel.from_pretrained`; where they are not,
-    the card says so instead of showing how. License and base model stand there only if recipe or source names them.
+    the card says so instead of showing how. The license is the source's own; where that states none, the card says so.
     """
     parts = [
         f"---\n{yaml.safe_dump(_front_matter(run), sort_keys=False, allow_unicode=True)}---",
@@ -43,6 +44,7 @@ def model_card(run: Run, *, loads_in_stock_class: bool) -> str:
         *(f"**{escape(notice.text)}**" for notice in gate_notice(run) if notice.tone == "bad"),
         "## Figures",
         _figures(run),
+        *(escape(note.text) for note in source_note(run)),
         to_markdown(results_of(run)),
         escape(method_of(run)),
         *(["## What broke", *broke] if (broke := [written(block) for block in broke_in_brief(run)]) else []),
@@ -54,13 +56,9 @@ def model_card(run: Run, *, loads_in_stock_class: bool) -> str:
 
 def _front_matter(run: Run) -> dict[str, Any]:
     """What the hub reads; what is not known is left out rather than guessed."""
-    model, source = _model(run), run.tables.get("source")
-    license_name = run.recipe.get("license") or model.get("license")
-    license_name = license_name or (source.get("license") if isinstance(source, dict) else None)
+    model = _model(run)
     metrics, quality = list(dict.fromkeys(map(_hub_metric, cast.metrics_of(run)))), _model_index(run)
-    matter: dict[str, Any] = {}
-    if isinstance(license_name, str):
-        matter["license"] = license_name
+    matter = {key: value for key, value in _source(run).items() if key in _LICENSE}
     if base := _base_model(model):
         matter["base_model"] = base
     if isinstance(model.get("task"), str):
@@ -81,7 +79,7 @@ def _tags(run: Run) -> list[str]:
 
 def _model_index(run: Run) -> list[dict[str, Any]]:
     """The result's quality as the hub's leaderboards read it; the interval stands in the metric's name."""
-    subject, task = cast.subject_of(run) or "", _model(run).get("task")
+    subject, task = run.subject or "", _model(run).get("task")
     found = [m for name in cast.metrics_of(run) if (m := run.measured(subject, name))]
     if not found or not isinstance(task, str):
         return []
@@ -113,11 +111,20 @@ def _origin(run: Run) -> str:
     stages = [str(step["stage"]) for step in run.lineage if "stage" in step]
     told = [f"Source, the first that could be had: {', '.join(sources)}."] if sources else []
     told += [f"What was done to it, in order: {escape(', '.join(stages))}."] if stages else []
+    told += [_license(run)] if _source(run) else []
     return " ".join(told)
 
 
+def _license(run: Run) -> str:
+    found = _source(run).get("license")
+    if not found:
+        return "The source states no license."
+    names = found if isinstance(found, list) else [found]
+    return f"License, as the source states it: {escape(', '.join(map(str, names)))}."
+
+
 def _figures(run: Run) -> str:
-    subject, reference = cast.subject_of(run), cast.reference_of(run)
+    subject, reference = run.subject, run.reference
     if subject is None:
         return "Nothing was measured."
     tiles = comparison_tiles(run, subject, reference) if reference else ()
@@ -165,13 +172,13 @@ bundle.model, bundle.processor, bundle.labels
 
 def _file(run: Run) -> str:
     """The place of the file that was measured; empty where the run does not say, since a guess may be wrong."""
-    subject = cast.subject_of(run)
-    return next((target.file for target in cast.targets_of(run) if target.name == subject), "")
+    subject = run.subject
+    return next((target.file for target in run.all_targets if target.name == subject), "")
 
 
 def _form(run: Run) -> str:
-    subject = cast.subject_of(run)
-    return next((target.form for target in cast.targets_of(run) if target.name == subject), "torch")
+    subject = run.subject
+    return next((target.form for target in run.all_targets if target.name == subject), "torch")
 
 
 def _base_model(model: dict[str, Any]) -> str | None:
@@ -189,6 +196,12 @@ def _on_the_hub(source: str) -> str | None:
 def _sources(model: dict[str, Any]) -> Sequence[str]:
     source = model.get("source")
     return [source] if isinstance(source, str) else [str(each) for each in source] if isinstance(source, list) else []
+
+
+def _source(run: Run) -> dict[str, Any]:
+    """What the run says of the source that was had."""
+    source = run.tables.get("source")
+    return source if isinstance(source, dict) else {}
 
 
 def _model(run: Run) -> dict[str, Any]:

@@ -27,30 +27,12 @@ class Shape(NamedTuple):
         return {"batch": self.batch, "tokens": self.tokens}
 
 
-def targets_of(run: Run) -> list[Target]:
-    """The run's targets in its order; those that only measurements name come last, taken for baselines."""
-    listed = list(run.targets)
-    known = {target.name for target in listed}
-    for name in _distinct(m.target for m in run.measurements):
-        if name not in known:
-            kind: Any = "result" if name == "result" else "baseline"
-            listed.append(Target(name=name, kind=kind, title=name, runtime="", form="torch"))
-    return listed
-
-
 def path_of(run: Run) -> list[Target]:
     """The targets in reading order without the other baselines: reference, then each step, then the result."""
-    targets = targets_of(run)
-    reference = reference_of(run)
+    targets = run.all_targets
+    reference = run.reference
     first = [target for target in targets if target.name == reference]
     return first + [target for target in targets if target.kind != "baseline" and target.name != reference]
-
-
-def reference_of(run: Run) -> str | None:
-    """The baseline that the headline compares with: the first one listed."""
-    compared = {comparison.baseline for comparison in run.comparisons}
-    baselines = [target.name for target in targets_of(run) if target.kind == "baseline"]
-    return next((name for name in baselines if name in compared), baselines[0] if baselines else None)
 
 
 def variants_of(run: Run) -> list[Target]:
@@ -73,31 +55,17 @@ def baselines_of(run: Run) -> list[str]:
 
     Steps and variants are none, though each is compared with the one before it too.
     """
-    order = {target.name: place for place, target in enumerate(targets_of(run))}
+    order = {target.name: place for place, target in enumerate(run.all_targets)}
     others = {target.name for target in run.targets if target.kind != "baseline"}
     names = _distinct(c.baseline for c in run.comparisons if c.baseline not in others)
     return sorted(names, key=lambda name: order.get(name, len(order)))
-
-
-def subject_of(run: Run) -> str | None:
-    """What the run is about: its result, else the last target that was compared, else the last one measured.
-
-    None where nothing was measured, and of a sweep: it is about all of its variants.
-    """
-    if variants_of(run):
-        return None
-    targets = targets_of(run)
-    results = [target.name for target in targets if target.kind == "result"]
-    compared = {comparison.target for comparison in run.comparisons}
-    candidates = results or [target.name for target in targets if target.name in compared] or [t.name for t in targets]
-    return candidates[-1] if candidates else None
 
 
 def role_of(run: Run, target: Target) -> str:
     """What a target is in a chart of the run: baseline, step, or the result that the run is about."""
     if target.kind == "baseline":
         return "baseline"
-    return "result" if target.name == subject_of(run) else "step"
+    return "result" if target.name == run.subject else "step"
 
 
 def shapes_of(run: Run) -> list[Shape]:
@@ -118,6 +86,15 @@ def shape_of(record: Measurement | Comparison) -> Shape | None:
 def of_texts(record: Measurement | Comparison) -> bool:
     """Whether it was measured on the split's own texts in their own lengths, not on a fixed shape."""
     return record.conditions.get("inputs") == "texts"
+
+
+def at_a_time(batch: object) -> str:
+    """How many real texts were read together, in words.
+
+    >>> at_a_time(1), at_a_time(32)
+    ('one at a time', '32 at a time')
+    """
+    return "one at a time" if batch == 1 else f"{batch} at a time"
 
 
 def headline_shape(run: Run) -> Shape | None:
@@ -188,7 +165,7 @@ def limit_of(run: Run, comparison: Comparison) -> float | None:
             settings = gate_settings(run, "max_quality_drop")
             # Quality is judged against the reference alone.
             lost = (comparison.baseline, comparison.conditions.get("metric"))
-            judged, limit = lost == (reference_of(run), settings.get("metric")), settings.get("drop")
+            judged, limit = lost == (run.reference, settings.get("metric")), settings.get("drop")
         case "agreement":
             return None
     return float(limit) if judged and isinstance(limit, int | float) else None

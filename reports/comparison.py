@@ -64,7 +64,7 @@ def _size_table(runs: Sequence[Run], labels: Sequence[str]) -> Table:
 
 
 def _size_row(run: Run) -> Iterator[Cell]:
-    subject, reference = cast.subject_of(run) or "", cast.reference_of(run)
+    subject, reference = run.subject or "", run.reference
     held = sum(gate.passed for gate in run.gates)
     yield reference or ""
     yield measured(run, subject, "parameters")
@@ -83,7 +83,7 @@ def _quality_table(runs: Sequence[Run], labels: Sequence[str]) -> Table | None:
 
 
 def _quality_row(run: Run, metrics: Sequence[str]) -> Iterator[Cell]:
-    subject, reference = cast.subject_of(run) or "", cast.reference_of(run)
+    subject, reference = run.subject or "", run.reference
     for metric in metrics:
         drop = run.compared(subject, reference, "quality_drop", metric=metric) if reference else None
         yield measured(run, subject, metric)
@@ -102,7 +102,7 @@ def _speed_table(runs: Sequence[Run], labels: Sequence[str]) -> Table | None:
 
 
 def _speed_row(run: Run, shapes: Sequence[cast.Shape]) -> Iterator[Cell]:
-    subject, reference = cast.subject_of(run) or "", cast.reference_of(run)
+    subject, reference = run.subject or "", run.reference
     for shape in shapes:
         yield measured(run, subject, "latency_p50_ms", **shape.conditions)
         yield compared(run, subject, reference, "speedup", **shape.conditions)

@@ -36,7 +36,7 @@ class _Figure(NamedTuple):
 
 def headline_chart(run: Run, prefix: str) -> Chart | None:
     """How much smaller, how much faster and what it cost, with intervals and the gates' limits; None without any."""
-    subject, reference = cast.subject_of(run), cast.reference_of(run)
+    subject, reference = run.subject, run.reference
     found = [c for c in run.comparisons if (c.target, c.baseline) == (subject, reference)]
     # No logarithm for a ratio that is not above zero: nothing of a run that is right is left out.
     ratios = [c for name in ("compression_ratio", "speedup") for c in found if c.name == name and c.value > 0]
@@ -187,7 +187,7 @@ def _panel(run: Run, figure: _Figure, steps: Sequence[tuple[Target, Measurement]
     for target, after in changes:
         lines.append(_change(run, figure, target, before, after))
         before = after
-    if changes and changes[-1][0].name == cast.subject_of(run):
+    if changes and changes[-1][0].name == run.subject:
         lines.append(Step("result", "result", mark_of(before).scaled(figure.divisor)))
     return Panel(figure.title, tuple(lines), figure.from_zero)
 
@@ -249,6 +249,6 @@ def _timed(run: Run, shape: cast.Shape) -> list[tuple[Target, Measurement, Measu
     at = shape.conditions
     return [
         (target, median, run.measured(target.name, "latency_p95_ms", **at))
-        for target in cast.targets_of(run)
+        for target in run.all_targets
         if (median := run.measured(target.name, "latency_p50_ms", **at))
     ]

@@ -65,7 +65,7 @@ def front_table(run: Run, metric: str) -> Table | None:
     """Every target with its quality and main costs, and the costs on whose front it is."""
     costs = main_costs_of(run)
     found = {cost.title: places(run, metric, cost) for cost in costs}
-    targets = [target for target in cast.targets_of(run) if run.measured(target.name, metric)]
+    targets = [target for target in run.all_targets if run.measured(target.name, metric)]
     rows: list[list[Cell]] = []
     for target in targets:
         fronts = [cost.title for cost in costs if any(p.target == target and p.on_front for p in found[cost.title])]
@@ -80,7 +80,7 @@ def places(run: Run, metric: str, cost: Cost) -> list[Place]:
     """Every target that has both figures, the cheapest first."""
     found = [
         (target, quality, paid)
-        for target in cast.targets_of(run)
+        for target in run.all_targets
         if (quality := run.measured(target.name, metric))
         and (paid := run.measured(target.name, cost.measurement, **cost.conditions))
     ]
@@ -145,7 +145,7 @@ def _latency(shape: cast.Shape) -> Cost:
 def _memory(run: Run) -> list[Cost]:
     shape = cast.headline_shape(run)
     at = {**shape.conditions, "of": "host"} if shape else {}
-    known = shape is not None and any(run.measured(t.name, "peak_memory_bytes", **at) for t in cast.targets_of(run))
+    known = shape is not None and any(run.measured(t.name, "peak_memory_bytes", **at) for t in run.all_targets)
     return [Cost(f"peak memory at {shape}", "peak_memory_bytes", conditions=at)] if known else []
 
 

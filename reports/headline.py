@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from evaluation.measurement import Comparison, Gate, Run
+from evaluation.measurement import Comparison, Gate, Measurement, Run
 from reports import cast
+from reports.marks import conditions_of
 from reports.number import (
     Reading,
     includes,
@@ -43,14 +45,14 @@ _PROMISES = {
 
 def headline_blocks(run: Run) -> tuple[Block, ...]:
     """What the run comes to: gates that failed first, then figures against the reference, each with its interval."""
-    subject, reference = cast.subject_of(run), cast.reference_of(run)
+    subject, reference = run.subject, run.reference
     blocks: list[Block] = list(gate_notice(run))
     if subject is None:
         bare = not run.gates and not run.tables
         return (*blocks, Paragraph("Nothing was measured in this run.", "note")) if bare else tuple(blocks)
     tiles = comparison_tiles(run, subject, reference) if reference else ()
     if tiles:
-        stage = next((f" ({t.stage})" for t in cast.targets_of(run) if t.name == subject and t.stage), "")
+        stage = next((f" ({t.stage})" for t in run.all_targets if t.name == subject and t.stage), "")
         blocks.append(Paragraph(f"{subject}{stage}, compared with {reference}."))
     else:
         tiles = measurement_tiles(run, subject)
@@ -60,7 +62,7 @@ def headline_blocks(run: Run) -> tuple[Block, ...]:
 
 def source_note(run: Run) -> tuple[Paragraph, ...]:
     """Says of a source in half precision that sizes are not compared with its file; nothing of other sources."""
-    source, reference = run.tables.get("source"), cast.reference_of(run)
+    source, reference = run.tables.get("source"), run.reference
     if not isinstance(source, Mapping) or source.get("stored as") not in _HALF_PRECISION:
         return ()
     count = source.get("bytes")
@@ -84,9 +86,14 @@ def comparison_tiles(run: Run, subject: str, reference: str) -> tuple[Tile, ...]
 
 
 def measurement_tiles(run: Run, subject: str) -> tuple[Tile, ...]:
-    """What was measured of a target that nothing was compared with."""
+    """What was measured of a target that nothing was compared with; of like names, the conditions that differ too."""
     shown = [m for m in run.measurements if m.target == subject and not cast.of_texts(m)]
-    return tuple(Tile(_with_shape(m.name, cast.shape_of(m)), read_measurement(m)) for m in shown)
+    named: dict[str, list[Measurement]] = {}
+    for m in shown:
+        named.setdefault(_with_shape(m.name, cast.shape_of(m)), []).append(m)
+    return tuple(
+        Tile(name, read_measurement(m), conditions_of(_apart(m, alike))) for name, alike in named.items() for m in alike
+    )
 
 
 def gate_notice(run: Run) -> tuple[Paragraph, ...]:
@@ -118,7 +125,7 @@ def gates_table(run: Run) -> Table:
 
 def quality_table(run: Run) -> Grid | None:
     """The result's quality against each baseline, metric by metric, with p-values."""
-    subject = cast.subject_of(run)
+    subject = run.subject
     rows: list[list[Cell]] = [
         [
             c.baseline,
@@ -142,8 +149,9 @@ def name_of(run: Run, comparison: Comparison) -> str:
     metric = str(comparison.conditions.get("metric", "quality"))
     name = names.get(comparison.name) or cast.loss_name(run, metric)
     if cast.of_texts(comparison):
-        tokenization = comparison.conditions.get("tokenization")
-        return f"{name} on real texts" + (f", tokenization {tokenization}" if tokenization else "")
+        tokenization, batch = (comparison.conditions.get(key) for key in ("tokenization", "batch"))
+        told = f"{name} on real texts" + (f", {cast.at_a_time(batch)}" if batch != 1 else "")
+        return told + (f", tokenization {tokenization}" if tokenization else "")
     return _with_shape(name, cast.shape_of(comparison))
 
 
@@ -192,6 +200,12 @@ def _tone(comparison: Comparison) -> Tone:
     if comparison.name == "compression_ratio":
         return "bad" if comparison.value < 1 else "plain"
     return "bad" if words.startswith(("slower", "a loss")) else "plain"
+
+
+def _apart(measurement: Measurement, alike: Sequence[Measurement]) -> dict[str, Any]:
+    """The conditions by which a measurement can be told from others of its name."""
+    others = [m.conditions for m in alike]
+    return {name: value for name, value in measurement.conditions.items() if any(o.get(name) != value for o in others)}
 
 
 def _sizes(run: Run, comparison: Comparison) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from evaluation.measurement import Run
-from reports import cast
 from reports.broke import broke_in_brief
 from reports.headline import comparison_tiles, gate_notice, gates_table, source_note
 from reports.outline import Block, Chart, Code, Fold, Grid, Paragraph, Section, Switch, Tile, Tiles
@@ -14,6 +14,9 @@ from reports.table import Table, escape, method_of, table_of, to_markdown
 ON_THE_PAGE_ALONE = ("measurements",)
 """Sections that are left out: every record is in `summary.csv` too, and a comment has room for some 65,000 letters."""
 
+ROOM = 65_000
+"""Bytes: GitHub takes 65,536 letters in a comment."""
+
 HEADLINE = "headline"
 _TOP = 2  # the level of a section's heading that is about all runs
 
@@ -21,12 +24,21 @@ _TOP = 2  # the level of a section's heading that is about all runs
 def as_markdown(title: str, sections: Sequence[Section], run: Run | None) -> str:
     """The sections under a title. With the one `run` that they are about, it opens in brief and the sections fold.
 
-    Of several runs, what is told of each alone is folded. Charts are the SVG files that stand beside the text.
+    Of several runs, what is told of each alone is folded. Charts are the SVG files that stand beside the text. Where
+    all of it is more than a comment takes, folded parts inside a section are left to the page, the longest first.
     """
+    text = _whole(title, sections, run)
+    while len(text.encode()) > ROOM and (longest := _longest_fold(sections)):
+        sections = [_without(section, longest) for section in sections]
+        text = _whole(title, sections, run)
+    return text
+
+
+def _whole(title: str, sections: Sequence[Section], run: Run | None) -> str:
     opening = list(in_brief(run)) if run else []
     lines = [f"# {escape(title)}", *map(written, opening)]
     for section in sections:
-        if section.name.endswith(ON_THE_PAGE_ALONE):
+        if _left_out(section):
             continue
         if opening and section.name == HEADLINE:  # its figures have been told, but for the chart
             lines += [written(block) for block in section.blocks if isinstance(block, Chart)]
@@ -35,9 +47,24 @@ def as_markdown(title: str, sections: Sequence[Section], run: Run | None) -> str
     return "\n\n".join(lines) + "\n"
 
 
+def _longest_fold(sections: Sequence[Section]) -> Fold | None:
+    folds = [block for each in sections if not _left_out(each) for block in each.blocks if isinstance(block, Fold)]
+    return max(folds, key=lambda fold: len(written(fold)), default=None)
+
+
+def _without(section: Section, fold: Fold) -> Section:
+    """The section with a line in the place of that part."""
+    line = Paragraph(f"{fold.title}: on the page.", "note")
+    return replace(section, blocks=tuple(line if block is fold else block for block in section.blocks))
+
+
+def _left_out(section: Section) -> bool:
+    return section.name.endswith(ON_THE_PAGE_ALONE)
+
+
 def in_brief(run: Run) -> Iterator[Block]:
     """The result against the reference, the gates, and what broke; nothing for a run that is about no one target."""
-    subject, reference = cast.subject_of(run), cast.reference_of(run)
+    subject, reference = run.subject, run.reference
     if subject is None or reference is None or subject == reference:
         return
     yield from gate_notice(run)

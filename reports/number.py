@@ -12,7 +12,7 @@ from evaluation.measurement import Comparison, Gate, Measurement
 from reports.anchor import anchor_of
 
 _SIGNIFICANT_FIGURES = 3
-_BARE_UNITS = ("ratio", "correlation", "perplexity")  # the metric's name says what the number is
+_BARE_UNITS = ("ratio", "correlation", "perplexity", "count")  # the metric's name says what the number is
 _SCALED_DROPS = {"ratio": " points", "relative": " %"}
 # Gates of stages, whose names do not say which side of the limit is right.
 _AT_MOST, _AT_LEAST = ("parity",), ("quantized_operators", "quantized_agreement")
@@ -61,7 +61,7 @@ def read_measurement(measurement: Measurement) -> Reading:
         None if measurement.high is None else measurement.high / factor,
         suffix=suffix,
         count=measurement.count,
-        most_decimals=3 if measurement.unit in ("ratio", "correlation") else None,
+        most_decimals={"ratio": 3, "correlation": 3, "count": 0}.get(measurement.unit),
         at=anchor_of(measurement),
     )
 

@@ -18,11 +18,25 @@ from reports.story import sections_of
 from reports.summary import OPENING, summary_csv
 
 
-class _Drawing(NamedTuple):
+class Drawing(NamedTuple):
     """A chart, drawn: the spec that the page's script takes, and the SVG that is its file."""
 
     spec: dict[str, Any]
     still: str
+
+    @property
+    def spec_on_page(self) -> str:
+        """The spec as the page carries it: no font plays a part in it."""
+        from reports.charts.script import as_data
+
+        return as_data(self.spec)
+
+    @property
+    def still_on_page(self) -> str:
+        """The SVG as the page carries it, in the page's colours."""
+        from reports.charts.still import themed
+
+        return themed(self.still)
 
 
 def write_report(
@@ -79,24 +93,13 @@ def render_markdown(runs: Sequence[Run], across: Across | None = None) -> str:
     return as_markdown(_title(runs), _sections(runs, across), runs[0] if len(runs) == 1 else None)
 
 
-def charts_of(runs: Sequence[Run], folder: Path, across: Across | None = None) -> list[Path]:
-    """The SVG files that a report over the runs has in its folder.
+def drawings_of(runs: Sequence[Run], across: Across | None = None) -> dict[str, Drawing]:
+    """Every chart of a report over the runs by its name, drawn, in reading order.
 
     Raises:
         DataError: there are no runs.
     """
-    return [folder / f"{chart.name}.svg" for chart in charts_in(_sections(runs, across))]
-
-
-def specs_of(runs: Sequence[Run], across: Across | None = None) -> list[tuple[str, str]]:
-    """Name and spec of every chart, in reading order, the spec as the page carries it: no font plays a part in it.
-
-    Raises:
-        DataError: there are no runs.
-    """
-    from reports.charts.script import as_data
-
-    return [(chart.name, as_data(chart.draw())) for chart in charts_in(_sections(runs, across))]
+    return _drawings(_sections(runs, across))
 
 
 def _clear(folder: Path) -> None:
@@ -128,19 +131,18 @@ def _title(runs: Sequence[Run]) -> str:
     return runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
 
 
-def _drawings(sections: list[Section]) -> dict[str, _Drawing]:
+def _drawings(sections: list[Section]) -> dict[str, Drawing]:
     from reports.charts.still import still
 
     drawings = {}
     for chart in charts_in(sections):
         spec = chart.draw()
-        drawings[chart.name] = _Drawing(spec, still(chart.name, chart.alt, spec))
+        drawings[chart.name] = Drawing(spec, still(chart.name, chart.alt, spec))
     return drawings
 
 
-def _html(title: str, sections: list[Section], drawings: dict[str, _Drawing]) -> str:
+def _html(title: str, sections: list[Section], drawings: dict[str, Drawing]) -> str:
     from reports.charts.script import as_data, dark_pairs, digest, script
-    from reports.charts.still import themed
     from reports.charts.theme import COLOURS
 
     text = script(charts=bool(drawings))
@@ -155,8 +157,8 @@ def _html(title: str, sections: list[Section], drawings: dict[str, _Drawing]) ->
     return environment.get_template("page.html").render(
         title=title,
         sections=sections,
-        stills={name: Markup(themed(drawing.still)) for name, drawing in drawings.items()},
-        specs={name: Markup(as_data(drawing.spec)) for name, drawing in drawings.items()},
+        stills={name: Markup(drawing.still_on_page) for name, drawing in drawings.items()},
+        specs={name: Markup(drawing.spec_on_page) for name, drawing in drawings.items()},
         colours=COLOURS,
         dark_pairs=Markup(as_data(dark_pairs())),
         script=Markup(text),

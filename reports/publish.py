@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from evaluation.measurement import FILE_NAME, Run, read_run
-from reports.page import charts_of, render_html, render_markdown, specs_of, write_report
+from reports.likeness import alike
+from reports.outline import SVG_OPENING
+from reports.page import Drawing, drawings_of, render_html, render_markdown, write_report
 from reports.readme import fill_markers
 from reports.summary import summary_csv
 
@@ -21,6 +23,7 @@ PUBLISHED = Path("reports") / "published"
 _DRAWINGS = re.compile(
     r"""<svg\b.*?</svg>|<script(?: type="application/json")?>.*?</script>|'sha256-[^']*'""", re.DOTALL
 )
+_STILLS = re.compile(r'<figure [^>]*id="chart-([^"]*)">.*?<div class="still scroll">(.*?)</div>', re.DOTALL)
 _SPECS = re.compile(r'<figure [^>]*id="chart-([^"]*)">.*?<script type="application/json">(.*?)</script>', re.DOTALL)
 
 
@@ -38,10 +41,11 @@ def publish(root: Path = ROOT) -> None:
 
 
 def differing(root: Path = ROOT) -> Iterator[Path]:
-    """Files in the tree that say something else than the `run.json` they are made from, and charts that are missing.
+    """Files in the tree that say something else than the `run.json` they are made from, that are missing, or are left
+    from another one.
 
-    Of a page the words, tables, links and each chart's spec are compared, not its still drawings: where a letter ends
-    in those depends on the fonts of the machine that drew them.
+    Of still drawings, beside a page and on it, all is compared but where a letter ends: that depends on the fonts of
+    the machine that drew them.
     """
     runs = published_runs(root)
     wanted = {root / "README.md": fill_markers((root / "README.md").read_text(encoding="utf-8"), runs)}
@@ -49,20 +53,37 @@ def differing(root: Path = ROOT) -> Iterator[Path]:
         folder = root / PUBLISHED / name
         wanted[folder / "report.md"] = render_markdown([run])
         wanted[folder / "summary.csv"] = summary_csv([run])
-        if not _says(folder / "index.html", render_html([run], drawn=False), specs_of([run])):
+        drawings = drawings_of([run])
+        if not _says(folder / "index.html", render_html([run], drawn=False), drawings):
             yield folder / "index.html"
-        yield from (file for file in charts_of([run], folder) if not file.exists())
+        yield from _differing_drawings(folder, drawings)
     for file, text in wanted.items():
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             yield file
 
 
-def _says(page: Path, undrawn: str, specs: list[tuple[str, str]]) -> bool:
-    """Whether the page holds the charts' specs, and all else that it holds without drawings and program."""
+def _says(page: Path, undrawn: str, drawings: Mapping[str, Drawing]) -> bool:
+    """Whether the page holds the charts as they are drawn, and all else that it holds without drawings and program."""
     if not page.exists():
         return False
     text = page.read_text(encoding="utf-8")
-    return _SPECS.findall(text) == specs and _DRAWINGS.sub("", text) == _DRAWINGS.sub("", undrawn)
+    stills = _STILLS.findall(text)
+    return (
+        _SPECS.findall(text) == [(name, drawing.spec_on_page) for name, drawing in drawings.items()]
+        and [name for name, _ in stills] == list(drawings)
+        and all(alike(still, drawings[name].still_on_page) for name, still in stills)
+        and _DRAWINGS.sub("", text) == _DRAWINGS.sub("", undrawn)
+    )
+
+
+def _differing_drawings(folder: Path, drawings: Mapping[str, Drawing]) -> Iterator[Path]:
+    for name, drawing in drawings.items():
+        file = folder / f"{name}.svg"
+        if not file.exists() or not alike(file.read_text(encoding="utf-8"), drawing.still):
+            yield file
+    for file in sorted(folder.glob("*.svg")):
+        if file.stem not in drawings and file.read_text(encoding="utf-8").startswith(SVG_OPENING):
+            yield file
 
 
 def main(arguments: list[str]) -> int:

@@ -99,7 +99,7 @@ def _spots(runs: Sequence[Run], metric: str, cost: Cost) -> list[_Spot]:
 def _drawn(run: Run, *, ways: bool) -> Iterator[tuple[Target, str]]:
     """The targets on the way from reference to result, then the other baselines, with their roles."""
     path = cast.path_of(run)
-    others = [target for target in cast.targets_of(run) if target.kind == "baseline" and target not in path]
+    others = [target for target in run.all_targets if target.kind == "baseline" and target not in path]
     for target in [*path, *others]:
         role = cast.role_of(run, target)
         if ways or role != "step":
@@ -162,7 +162,7 @@ def _label(runs: Sequence[Run], labels: list[str], spot: _Spot) -> str:
         return spot.target.name
     if spot.role == "result":
         return labels[spot.run]
-    before = {target.name for run in runs[: spot.run] for target in cast.targets_of(run)}
+    before = {target.name for run in runs[: spot.run] for target in run.all_targets}
     return spot.target.name if spot.role == "baseline" and spot.target.name not in before else ""
 
 

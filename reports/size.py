@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from evaluation.measurement import Measurement, Run
-from reports import cast
 from reports.number import Reading, read_measurement
 from reports.outline import Block, Grid
 from reports.table import Cell, compared, marked, measured, table_of, title_of
@@ -20,8 +19,8 @@ _SIZES = (
 
 def size_table(run: Run) -> Grid | None:
     """One row a target: its parameters and bytes, and how much smaller than the reference it is."""
-    reference = cast.reference_of(run)
-    targets = [t for t in cast.targets_of(run) if any(run.measured(t.name, name) for _, name in _SIZES)]
+    reference = run.reference
+    targets = [t for t in run.all_targets if any(run.measured(t.name, name) for _, name in _SIZES)]
     rows: list[list[Cell]] = [
         [
             title_of(target),
@@ -46,7 +45,7 @@ def part_blocks(run: Run) -> Iterator[Block]:
     parts = list(dict.fromkeys(str(row.get("part", "")) for row in found))
     counts = {(str(row.get("target", "")), str(row.get("part", ""))): row.get("parameters") for row in found}
     rows = [[name, *(_parameters(counts.get((name, part))) for part in parts)] for name in targets]
-    accent = [place for place, name in enumerate(targets) if name == cast.subject_of(run)]
+    accent = [place for place, name in enumerate(targets) if name == run.subject]
     yield Grid(table_of("Parts of every target: parameters", ["target", *parts], rows, accent=accent))
 
 

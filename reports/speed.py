@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from evaluation.measurement import Measurement, Run
@@ -30,13 +31,15 @@ def speed_blocks(run: Run) -> Iterator[Block]:
     """Latency at each shape and on real texts, the noise floor, load times, and memory, work, energy and cost."""
     for shape in cast.shapes_of(run):
         yield from _timed(run, f"{shape} (batch x tokens)", shape.conditions)
-    for tokenization in _TOKENIZATION:
-        yield from _timed(run, _of_texts(run, tokenization), {"inputs": "texts", "tokenization": tokenization})
+    for batch, tokenization in product(_text_batches(run), _TOKENIZATION):
+        at = {"inputs": "texts", "batch": batch, "tokenization": tokenization}
+        yield from _timed(run, _of_texts(run, batch, tokenization), at)
     noise = _noise(run)
     if noise:
         yield Paragraph(
-            "The noise floor is how far one target's ratio to itself lay from 1, timed twice in the same sitting. It "
-            "stands beside every ratio at its shape; a ratio whose interval does not clear it is called a tie."
+            "The noise floor of a runtime is how far the ratio of one of its targets to itself lay from 1, timed twice "
+            "in the same sitting. The floor of both its sides, joined as the root of the mean of their squares, stands "
+            "beside every ratio at its shape; a ratio whose interval does not clear it is called a tie."
         )
         yield noise
     if load := _load(run):
@@ -47,7 +50,7 @@ def speed_blocks(run: Run) -> Iterator[Block]:
 def _timed(run: Run, caption: str, at: Mapping[str, Any]) -> Iterator[Block]:
     """One row a target that was timed there: percentiles, throughput, and the ratio to every baseline."""
     baselines = cast.baselines_of(run)
-    targets = [target for target in cast.targets_of(run) if run.measured(target.name, "latency_p50_ms", **at)]
+    targets = [target for target in run.all_targets if run.measured(target.name, "latency_p50_ms", **at)]
     rows: list[list[Cell]] = [
         [
             title_of(target),
@@ -62,10 +65,15 @@ def _timed(run: Run, caption: str, at: Mapping[str, Any]) -> Iterator[Block]:
         yield Grid(marked(caption, columns, rows, targets))
 
 
-def _of_texts(run: Run, tokenization: str) -> str:
+def _text_batches(run: Run) -> list[int]:
+    """How many real texts were read at a time."""
+    return list(dict.fromkeys(m.conditions["batch"] for m in run.measurements if cast.of_texts(m)))
+
+
+def _of_texts(run: Run, batch: int, tokenization: str) -> str:
     lengths = {m.conditions.get("mean_tokens") for m in run.measurements if cast.of_texts(m)}
     mean = next((f", {length:.0f} tokens on average" for length in lengths if isinstance(length, int | float)), "")
-    return f"Real texts in their own lengths, one at a time{mean}; tokenization {tokenization}"
+    return f"Real texts in their own lengths, {cast.at_a_time(batch)}{mean}; tokenization {tokenization}"
 
 
 def _noise(run: Run) -> Grid | None:
@@ -83,7 +91,8 @@ def _noise(run: Run) -> Grid | None:
 def _inputs(measurement: Measurement) -> str:
     if not cast.of_texts(measurement):
         return "all shapes"
-    return f"real texts, tokenization {measurement.conditions.get('tokenization', '')}".strip()
+    at_a_time = cast.at_a_time(measurement.conditions.get("batch", 1))
+    return f"real texts, {at_a_time}, tokenization {measurement.conditions.get('tokenization', '')}".strip()
 
 
 def _to_itself(noise: Measurement) -> Cell:
@@ -94,7 +103,7 @@ def _to_itself(noise: Measurement) -> Cell:
 
 def _load(run: Run) -> Grid | None:
     """How long each target takes from disk to its first output."""
-    targets = [target for target in cast.targets_of(run) if run.measured(target.name, "load_ms")]
+    targets = [target for target in run.all_targets if run.measured(target.name, "load_ms")]
     rows = [[title_of(target), target.runtime, measured(run, target.name, "load_ms")] for target in targets]
     caption = "Load: from disk to the first output, without imports and tokenizer; in parentheses: shortest and longest"
     return Grid(marked(caption, ["target", "runtime", "load"], rows, targets)) if rows else None
@@ -104,7 +113,7 @@ def _takes(run: Run) -> Iterator[Block]:
     """Memory, work, energy and cost of every target at every shape, a row each."""
     rows: list[list[Cell]] = []
     for shape in cast.shapes_of(run):
-        for target in cast.targets_of(run):
+        for target in run.all_targets:
             cells = [measured(run, target.name, name, **shape.conditions, **more) for _, name, more in _TAKEN]
             if any(str(cell) for cell in cells):
                 rows.append([str(shape), title_of(target), *cells])

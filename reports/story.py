@@ -111,7 +111,7 @@ def _tradeoff(run: Run, prefix: str) -> Iterator[Block | None]:
 
 
 def _steps_table(run: Run, path: list[Target]) -> Table:
-    shape, reference = cast.headline_shape(run), cast.reference_of(run)
+    shape, reference = cast.headline_shape(run), run.reference
     metrics = cast.metrics_of(run)[:1]
     rows = [_step_row(run, place, path) for place in range(len(path))]
     columns = ["step", "what it is", "parameters", "size", "change"]
@@ -121,7 +121,7 @@ def _steps_table(run: Run, path: list[Target]) -> Table:
 
 
 def _step_row(run: Run, place: int, path: list[Target]) -> list[Cell]:
-    target, reference = path[place], cast.reference_of(run)
+    target, reference = path[place], run.reference
     shape = cast.headline_shape(run)
     at = shape.conditions if shape else {}
     row: list[Cell] = [title_of(target), target.title if target.title != target.name else ""]
@@ -170,7 +170,7 @@ def _recorded(step: dict[str, object], when: str, name: str) -> Cell:
 
 def _quality(run: Run) -> Grid | None:
     metrics = cast.metrics_of(run)
-    targets = [target for target in cast.targets_of(run) if any(run.measured(target.name, name) for name in metrics)]
+    targets = [target for target in run.all_targets if any(run.measured(target.name, name) for name in metrics)]
     rows = [[title_of(target), *(measured(run, target.name, name) for name in metrics)] for target in targets]
     return Grid(marked("Quality of every target", ["target", *metrics], rows, targets)) if rows else None
 
@@ -232,18 +232,25 @@ def _recipe(run: Run) -> Iterator[Block]:
 
 
 def _reproduce(run: Run) -> Iterator[Block]:
-    if run.recipe:
+    commands = list(_commands(run))
+    if commands:
         commit = run.environment.get("commit")
-        told = ["In the run's folder, which holds the recipe and the lock file that pins what it downloads"]
+        folder = "the run's folder, which holds the recipe and the lock file that pins what it downloads"
+        told = [f"In {folder if not run.environment.get('command') else 'the folder that holds what it names'}"]
         told += [f"with this program at commit {commit}"] if commit else []
         told += ["with the package versions that stand under Environment"] if run.environment.get("packages") else []
         yield Paragraph(f"{', '.join(told)}:")
-        yield Code("\n".join(_commands(run)), "sh")
+        yield Code("\n".join(commands), "sh")
         yield Paragraph("Weights and decisions come out equal on the same machine. Times are measured anew.", "note")
 
 
 def _commands(run: Run) -> Iterator[str]:
-    """What to type: the recipe again beside the first run, then both compared."""
+    """What to type: the command that was typed; of a recipe, that again beside the first run, then both compared."""
+    if command := run.environment.get("command"):
+        yield str(command)
+        return
+    if not run.recipe:
+        return
     deploy = run.recipe.get("deploy")
     meant = deploy.get("device") if isinstance(deploy, dict) else None
     ran_on = run.environment.get("device")

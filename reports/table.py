@@ -115,8 +115,8 @@ def results_table(run: Run) -> str:
 
 def results(run: Run) -> Table:
     """Every target of a run in one table: baselines first, then step by step to the result. Two metrics at most."""
-    targets = cast.targets_of(run)
-    reference = cast.reference_of(run)
+    targets = run.all_targets
+    reference = run.reference
     metrics, shapes = cast.metrics_of(run)[:_MOST_METRICS], cast.shapes_of(run)
     columns = ["model", "parameters", "size", *metrics[:1]]
     columns += [*(cast.loss_name(run, metric) for metric in metrics[:1]), *metrics[1:]]
@@ -146,8 +146,8 @@ def method_of(run: Run) -> str:
     if any(c.name == "speedup" and c.count is not None for c in run.comparisons):
         parts.append("A round times every target in turn.")
     if any(comparison.noise is not None for comparison in run.comparisons):
-        parts.append("Noise: how far one target's ratio to itself lay from 1 at that shape.")
-    reference = cast.reference_of(run)
+        parts.append("Noise: how far ratios of targets to themselves lay from 1 at that shape.")
+    reference = run.reference
     compared_in = {comparison.name for comparison in run.comparisons if comparison.baseline == reference}
     told = ["ratios (x)"] if compared_in & {"speedup", "compression_ratio"} else []
     told += ["lost quality"] if "quality_drop" in compared_in else []

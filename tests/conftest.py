@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
+from small_run import shared_folder
 from tiny import mixed_inputs, tiny_bundle, tiny_context
 
-from compress.bundle import Bundle
+from compress.bundle import Bundle, OnnxGraph
 from compress.graph.build import build_graph
 from compress.graph.quantize import dynamic_int8
 from compress.stage import Context
@@ -51,16 +53,30 @@ def uneven() -> Bundle:
     return whole.with_model(keep_units(whole.module, whole.family, whole.anatomy.groups, masks))
 
 
+class Exports(dict[str, tuple[Bundle, Bundle]]):
+    """Torch and ONNX form of a tiny BERT, exported when first asked for, whichever process of a session asks."""
+
+    def __init__(self, folder: Path, sources: dict[str, Bundle]) -> None:
+        super().__init__()
+        self._folder = folder
+        self._sources = sources
+
+    def __missing__(self, name: str) -> tuple[Bundle, Bundle]:
+        cut, form = name.split("-")
+        source, path = self._sources[cut], self._folder / name / "model.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / f"{name}.lock"):
+            if not path.exists():
+                draft = self._folder / "drafts" / name / "model.onnx"
+                build_graph(source, draft, attention=form).path.rename(path)
+        self[name] = (source, replace(source, model=OnnxGraph(path)))
+        return self[name]
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, uneven: Bundle) -> dict[str, tuple[Bundle, Bundle]]:
     """Torch and ONNX form of an even and of an uneven tiny BERT, by name of cut and form of attention."""
-    made = {}
-    for cut, source in (("even", tiny_bundle()), ("uneven", uneven)):
-        for form in ("fused", "plain"):
-            path = tmp_path_factory.mktemp(f"{cut}-{form}") / "model.onnx"
-            graph = build_graph(source, path, attention=form)
-            made[f"{cut}-{form}"] = (source, replace(source, model=graph))
-    return made
+    return Exports(shared_folder(tmp_path_factory) / "exported", {"even": tiny_bundle(), "uneven": uneven})
 
 
 @pytest.fixture(scope="session")

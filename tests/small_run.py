@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 from tiny import tiny_bundle, tiny_split
 
 from compress import cli
@@ -98,7 +99,7 @@ def small_recipe() -> dict[str, Any]:
             {"export": {"attention": "fused"}},
             {"quantize": {"method": "dynamic_int8"}},
         ],
-        "measure": {"baselines": ["torch-fp32"], "metrics": ["accuracy", "f1"], "footprint": False},
+        "measure": {"baselines": ["torch-fp32"], "metrics": ["accuracy", "f1"], "rounds": 6, "footprint": False},
     }
 
 
@@ -109,6 +110,7 @@ def make_small(home: Path, **changes: Any) -> Small:
     save(tiny_bundle(seed=7), small.model)
     for extra in ("anatomy.json", "lineage.json"):  # a model from the hub has neither
         (small.model / extra).unlink()
+    (small.model / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
     split = tiny_split("all", ROWS, seed=11, words=12)
     rows = [f"{text}\t{split.label_names[label]}" for text, label in zip(split.texts, split.labels, strict=True)]
     small.table.write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
@@ -116,12 +118,23 @@ def make_small(home: Path, **changes: Any) -> Small:
     return small
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The small recipe, run to its end; made once a session, and not to be changed by any test."""
+    """The small recipe, run to its end; not to be changed by any test. It is run once a session, and each process has a
+    copy: commands that are typed in it write into its store."""
     small = Small(tmp_path_factory.getbasetemp() / "finished")
     if not small.home.exists():
-        make_small(small.home)
-        run_small(small)
+        first = Small(shared_folder(tmp_path_factory) / "finished-first")
+        with FileLock(first.home.with_suffix(".lock")):
+            if not first.output.joinpath("run.json").exists():
+                make_small(first.home)
+                run_small(first, report=True)
+        copy_of(first, small.home)
     return small
 
 
@@ -132,9 +145,14 @@ def copy_of(small: Small, home: Path, *, cache: bool = True) -> Small:
 
 
 def run_small(
-    small: Small, *changes: str, fresh: bool = False, tell: Callable[[str, float, str], None] | None = None
+    small: Small,
+    *changes: str,
+    fresh: bool = False,
+    report: bool = False,
+    tell: Callable[[str, float, str], None] | None = None,
 ) -> list[tuple[str, float, str]]:
-    """`compress run` in this process, with fewer rounds of timing; gives what progress was told."""
+    """`compress run` in this process, with fewer rounds of timing; gives what progress was told. A report is drawn only
+    where one is asked for: that takes longer than all else in a run whose stages are done."""
     told: list[tuple[str, float, str]] = []
 
     @contextmanager
@@ -150,13 +168,17 @@ def run_small(
         patch.setenv("COMPRESS_CACHE", str(small.cache))
         patch.setattr("compress.commands.run.shown", shown)
         few_rounds(patch)
+        if not report:
+            patch.setattr("compress.commands.run.write_report", lambda *_, **__: None)
         run(str(small.recipe), small.output, changes, None, fresh)
     return told
 
 
 def few_rounds(patch: pytest.MonkeyPatch) -> None:
     """Time as little as can be: what is tested here is not how fast anything is."""
-    patch.setattr("evaluation.speed.LIMITS", Limits(block_calls=3, pause_seconds=0.0, warmup_calls=1, fewest_calls=1))
+    limits = Limits(block_seconds=0.0, block_calls=1, pause_seconds=0.0, warmup_calls=1, fewest_calls=1)
+    patch.setattr("evaluation.speed.LIMITS", limits)
+    patch.setattr("evaluation.speed.SECONDS_A_ROUND", 0.0)  # no more rounds than an interval needs
     patch.setattr("evaluation.speed.TEXTS", 8)
     patch.setattr("evaluation.suite.footprints", lambda *_: ([], []))  # takes seconds a target
 

@@ -199,7 +199,7 @@ def test_a_gate_without_a_value_fails_and_says_so(tmp_path_factory, tmp_path: Pa
     small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
     few_rounds(monkeypatch)
     words = ["run", small.recipe, "-o", small.output, "--set", "measure.baselines=[torch-fp32, openvino-int8]"]
-    words += ["--set", "gates={min_compression: {baseline: openvino-int8, ratio: 1}}"]
+    words += ["--set", "gates={min_compression: {baseline: openvino-int8, ratio: 1}}", "--set", "report=[]"]
     answer = command(monkeypatch, *words, cache=small.cache)
     assert answer.code == 3, answer
     assert "gate min_compression of result failed: no value, limit 1 " in answer.message
@@ -213,7 +213,8 @@ def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path
     small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
     few_rounds(monkeypatch)
     monkeypatch.setattr("compress.graph.verify.PARITY_LIMIT", 0.0)
-    words = ("run", small.recipe, "-o", small.output, "--fresh")
+    words = ["run", small.recipe, "-o", small.output, "--fresh", "--set", "report=[]"]
+    words += ["--set", "prepare.finetune.epochs=1", "--set", "stages.distill.epochs=1"]
     answer = command(monkeypatch, *words, cache=small.cache)
     assert answer.code == 3
     assert "gate parity of 03-export failed" in answer.message

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch.utils.flop_counter import FlopCounterMode
 
 from compress.errors import ExportError
 from compress.graph.activations import activation_bytes
@@ -127,6 +129,33 @@ def test_an_operator_counts_as_the_products_that_it_stands_for(name: str, tmp_pa
     domain, inputs, settings, given, constants, wanted = OPERATORS[name]
     node = helper.make_node(name, inputs.split(), ["out"], domain=domain, **settings)
     assert flops(graph(tmp_path, [node], given, **constants), given) == wanted
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("ij,jk->ik", [(2, 3), (3, 5)]),
+        ("ij , jk", [(2, 3), (3, 5)]),  # the output is what stands once
+        ("...td,de->...te", [(2, 3, 4), (4, 5)]),
+        ("b...d,de", [(2, 3, 6, 4), (4, 5)]),
+        ("bhqd,bhkd->bhqk", [(2, 4, 6, 8), (2, 4, 6, 8)]),
+        ("iij,jk->ik", [(3, 3, 4), (4, 5)]),
+        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)]),
+        ("ij,jk->i", [(2, 3), (3, 5)]),
+        ("ij,ij->", [(2, 3), (2, 3)]),
+        ("ij,ik->i", [(2, 3), (2, 5)]),
+        ("i,j->ij", [(2,), (3,)]),
+        ("ij,ij->ij", [(2, 3), (2, 3)]),
+        ("ii->i", [(3, 3)]),
+        ("ij->ji", [(2, 3)]),
+    ],
+)
+def test_any_einsum_counts_as_torch_counts_it(equation: str, shapes: list[tuple[int, ...]], tmp_path: Path):
+    given: Given = {f"x{place}": (FLOAT, shape) for place, shape in enumerate(shapes)}
+    node = helper.make_node("Einsum", list(given), ["out"], equation=equation)
+    with FlopCounterMode(display=False) as counter:
+        torch.einsum(equation, *[torch.ones(shape) for shape in shapes])
+    assert flops(graph(tmp_path, [node], given), given) == counter.get_total_flops()
 
 
 def test_attention_counts_alike_however_its_heads_are_written(tmp_path: Path):

@@ -46,8 +46,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    code_digest.cache_clear()
-    provenance._source.cache_clear()
+    for remembered in vars(provenance).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
     importlib.invalidate_caches()
 
 

@@ -87,6 +87,11 @@ def test_a_run_leaves_what_the_contract_lists(small):
     assert any(name.startswith("report/") for name in rest)
 
 
+def test_the_license_that_the_source_states_goes_with_the_result(small):
+    assert read_run(small.output).tables["source"]["license"] == "mit"
+    assert (small.output / "model" / "README.md").read_text(encoding="utf-8").startswith("---\nlicense: mit\n")
+
+
 def test_run_json_has_every_figure_of_every_target(small):
     run = read_run(small.output)
     assert tuple(target.name for target in run.targets) == TARGETS
@@ -238,6 +243,7 @@ def test_without_its_run_json_a_run_is_measured_again_and_nothing_else(mine, sma
     assert "quality" in {work for work, *_ in told}
     before, after = read_run(small.output), read_run(mine.output)
     assert after.key == before.key
+    assert (before.environment["stages_reused"], after.environment["stages_reused"]) == (0, len(STAGES))
     for target in TARGETS:
         for name in ("accuracy", "f1", *COUNTED):
             assert after.measured(target, name) == before.measured(target, name)
@@ -312,13 +318,6 @@ def test_the_lock_file_lies_beside_the_recipe_in_the_run_folder(mine):
     (mine.output / "run.json").unlink()
     run_small(mine)
     assert Lock.read(mine.output / "recipe.lock") == Lock()
-
-
-def test_the_environment_says_how_many_stages_were_found_done(mine, small):
-    assert read_run(small.output).environment["stages_reused"] == 0
-    (mine.output / "run.json").unlink()
-    run_small(mine)
-    assert read_run(mine.output).environment["stages_reused"] == len(STAGES)
 
 
 def test_every_result_names_the_file_it_was_measured_from(small):
@@ -554,7 +553,7 @@ def test_a_full_disk_is_said_and_the_same_run_succeeds_when_there_is_room(
     with monkeypatch.context() as patch:
         patch.setattr(refusing, full)
         with pytest.raises(StoreError, match="No space left on device; free space or choose another folder"):
-            run_small(mine)
+            run_small(mine, report=True)
     assert refusing.endswith("write_report") or not (mine.output / "run.json").exists()
     assert redone(run_small(mine)) == stages_left
     assert_same_models(small, mine)

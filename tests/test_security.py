@@ -250,7 +250,8 @@ def test_a_finished_run_does_not_tell_where_its_sources_lay(small, tmp_path):
     run = copy_of(small, tmp_path / "project")
     away.mkdir(parents=True)
     model, table = run.model.rename(away / "secret-model"), run.table.rename(away / "texts.tsv")
-    run_small(run, f"model.source={model}", f"data.tables.texts.source=../home/zebedee/{table.name}")
+    sources = (f"model.source={model}", f"data.tables.texts.source=../home/zebedee/{table.name}")
+    run_small(run, *sources, report=True)
     assert leaks(run.output) == []
     assert [file for file in run.output.rglob("*") if file.is_file() and b"zebedee" in file.read_bytes()] == []
     recipe = (run.output / "recipe.yaml").read_text()

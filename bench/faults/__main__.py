@@ -111,6 +111,7 @@ def _write(found: Found, options: argparse.Namespace, effort: Effort) -> int:
 
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     machine = {**environment("cpu", 1), "date": today, "code": code_digest("compress.commands.run")}
+    machine["command"] = "make bench-faults"
     options.output.mkdir(parents=True, exist_ok=True)
     earlier = read_run(options.output) if (options.output / FILE_NAME).exists() and options.only != ALL else None
     run = found.as_run(machine, {"seed": options.seed, "parts": options.only, **vars(effort)}, earlier)

@@ -36,6 +36,7 @@ def _write(found: Mapping[str, Part], options: argparse.Namespace) -> int:
 
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     machine = {**environment("cpu", visible_cores()), "date": today, "code": code_digest("evaluation.suite")}
+    machine["command"] = "make bench-measuring"
     options.output.mkdir(parents=True, exist_ok=True)
     earlier = read_run(options.output) if (options.output / FILE_NAME).exists() and options.only != ALL else None
     recipe = {"seed": options.seed, "parts": options.only, "small": options.small}

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measuring.part import TARGET, Part, tell
-from bench.measuring.sample import opened, sample_bundle, sitting_conditions
+from bench.measuring.sample import ROUNDS, opened, sample_bundle, sitting_conditions
 from evaluation.measurement import Comparison, Gate, Measurement
 from evaluation.speed import speed_comparisons, time_all
 
@@ -21,7 +21,7 @@ AGAIN = " again"
 
 def found(*, small: bool, seed: int) -> Part:
     """Sittings with torch and onnxruntime, each as two targets with sessions of their own."""
-    sittings, rounds = (2, 4) if small else (SITTINGS, 16)
+    sittings, rounds = (2, 4) if small else (SITTINGS, ROUNDS)
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="measuring-") as folder:
         bundles = sample_bundle(Path(folder), tiny=small)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measuring.part import TARGET, Part, tell
-from bench.measuring.sample import Slowed, opened, sample_bundle, sitting_conditions
+from bench.measuring.sample import ROUNDS, Slowed, opened, sample_bundle, sitting_conditions
 from evaluation.measurement import Gate, Measurement
 from evaluation.speed import speed_comparisons, time_all
 
@@ -21,7 +21,7 @@ SLOWED = " slowed"
 
 def found(*, small: bool, seed: int) -> Part:
     """Sittings with torch and onnxruntime, each beside itself slowed down."""
-    sittings, rounds = (2, 4) if small else (SITTINGS, 16)
+    sittings, rounds = (2, 4) if small else (SITTINGS, ROUNDS)
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="measuring-") as folder:
         bundles = sample_bundle(Path(folder), tiny=small)

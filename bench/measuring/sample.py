@@ -17,6 +17,8 @@ from evaluation.measurement import Target
 from evaluation.sitting import Conditions, Opened, Subject
 
 LABELS = ("negative", "positive")
+ROUNDS = Conditions.rounds
+"""As many as a recipe's sitting has where it says nothing else."""
 _WORDS = 30_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ from pydantic import ValidationError
 import recipes
 from compress.bundle import Bundle, Form
 from compress.commands.device import resolved_device
+from compress.commands.subjects import conditions_of
 from compress.data import Split, load_data, whole_split
 from compress.deploy import Deploy, Shape
 from compress.errors import DataError, ModelError
 from compress.folder import load
+from compress.metric import metrics_for
 from compress.progress import shown
 from compress.provenance import environment
-from compress.recipe import read_recipe
+from compress.recipe import Measure, read_recipe
 from compress.runtime import runtime_of
 from compress.sources import Lock, Sources
 from compress.store.store import cache_root
@@ -45,8 +48,33 @@ class Request:
     device: str
     threads: int | None
     seed: int
-    processes: Processes = "one"
-    footprint: bool = True
+    how: Measure
+    """As a recipe's `measure` has it; its baselines are of no meaning here."""
+    slices: Sequence[str] = ()
+    """Columns of the table whose values the report judges apart."""
+
+
+def how(
+    metrics: Sequence[str], rounds: int, processes: Processes, *, footprint: bool, quote: bool, price: str | None
+) -> Measure:
+    """The options of the command line as a recipe's `measure`.
+
+    Args:
+        price: of an hour of the machine, as `0.17USD`.
+
+    Raises:
+        DataError: an unknown metric, or a price that can't be read.
+    """
+    amount, currency = (price[:-3].strip(), price[-3:]) if price else (None, None)
+    values = {"metrics": list(metrics), "rounds": rounds, "processes": processes, "footprint": footprint}
+    try:
+        return Measure.model_validate(
+            values | {"quote": quote, "price": price and {"per_hour": amount, "currency": currency}}
+        )
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        option = {"metrics": "--metric", "price": "--price"}.get(str(first["loc"][0]), f"--{first['loc'][0]}")
+        raise DataError(f"{option} {first['input']}: {first['msg']}") from None
 
 
 def measure(request: Request, output: Path | None) -> Run:
@@ -64,19 +92,19 @@ def measure(request: Request, output: Path | None) -> Run:
     if any((one.bundle.task.name, one.bundle.labels) != (first.task.name, first.labels) for one in subjects):
         listed = "; ".join(f"{s.target.name}: {s.bundle.task.name}, {', '.join(s.bundle.labels)}" for s in subjects)
         raise ModelError(f"the targets do not share task and labels, so no example can be compared ({listed})")
-    conditions = Conditions(
+    _refuse_unfitting(request.how.metrics, first.task)
+    conditions = conditions_of(
+        request.how,
         test=_test_split(request, first.task, first.labels),
+        task=first.task,
         deploy=deploy,
         device=resolved_device(request.device),
-        metrics=first.task.metrics,
         seed=request.seed,
-        processes=request.processes,
-        footprint=request.footprint,
     )
     with shown() as tell:
         names = [subject.target.name for subject in subjects]
         sitting = measure_subjects(subjects, conditions, baselines=names, progress=tell)
-    run = _as_run(sitting, conditions)
+    run = _as_run(sitting, conditions, typed(request))
     if output is not None:
         _write(run, sitting, conditions.test, first.task, output)
     return run
@@ -118,6 +146,13 @@ def _refuse_idle(runtimes: Sequence[str], subjects: Sequence[Subject]) -> None:
         if name not in {subject.target.runtime for subject in subjects}:
             wanted = "ONNX files" if runtime_of(name).form is Form.ONNX else "model folders with safetensors"
             raise ModelError(f"--runtime {name}: runs {wanted}, and no target is one")
+
+
+def _refuse_unfitting(metrics: Sequence[str], task: Task) -> None:
+    fitting = metrics_for(task.target)
+    for name in metrics:
+        if name not in fitting:
+            raise DataError(f"--metric {name}: does not fit the task {task.name}; wanted one of {', '.join(fitting)}")
 
 
 def _named_apart(subjects: Sequence[Subject]) -> list[Subject]:
@@ -174,6 +209,8 @@ def _table(request: Request, names: Sequence[str] | None) -> TableSettings:
         fields["label"] = {"column": "label", "names": list(names)}
     if request.columns:
         fields["columns"] = _columns(request.columns)
+    if request.slices:
+        fields["slices"] = list(request.slices)
     try:
         return TableSettings.model_validate(fields)
     except ValidationError as fault:
@@ -192,12 +229,43 @@ def _columns(text: str) -> dict[str, str | int]:
     return found
 
 
-def _as_run(sitting: Sitting, conditions: Conditions) -> Run:
+def typed(request: Request) -> str:
+    """The command that asks for this again; files outside the folder it is typed in are told by name alone."""
+    how = request.how
+    options: dict[str, Any] = {
+        "data": _place(request.data),
+        "latency": request.latency,
+        "runtime": request.runtimes,
+        "columns": request.columns,
+        "device": request.device,
+        "threads": request.threads,
+        "seed": request.seed,
+        "processes": how.processes,
+        "metric": how.metrics,
+        "rounds": how.rounds,
+        "slices": request.slices,
+        "price": how.price and f"{how.price.per_hour}{how.price.currency}",
+    }
+    words = ["compress", "measure", *map(_place, request.targets)]
+    for name, value in options.items():
+        for each in value if isinstance(value, list | tuple) else [value] if value is not None else []:
+            words += [f"--{name}", str(each)]
+    words += [] if how.footprint else ["--no-footprint"]
+    words += [] if how.quote else ["--no-quote"]
+    return shlex.join(words)
+
+
+def _place(text: str) -> str:
+    return Path(text).name if Path(text).is_absolute() else text
+
+
+def _as_run(sitting: Sitting, conditions: Conditions, command: str) -> Run:
     return Run(
         name="measure",
         environment={
             **environment(conditions.device, conditions.threads),
             "energy": energy_note(conditions.device),
+            "command": command,
         },
         targets=list(sitting.targets),
         skipped=list(sitting.skipped),

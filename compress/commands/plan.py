@@ -15,7 +15,7 @@ from compress.lineage import digest_of
 from compress.memory import Phase, Texts, peak
 from compress.outline import Ask, Outline
 from compress.preflight import check, check_labels, check_runtime, longest_input, needs, shortage, texts_of
-from compress.recipe import Recipe, read_recipe, stage_name
+from compress.recipe import SECONDS_A_ROUND, Recipe, read_recipe, stage_name
 from compress.security import check_weights
 from compress.sources import Lock, Sources
 from compress.store.store import cache_root
@@ -25,8 +25,8 @@ from compress.weights import stored_weights
 
 Planned = dict[str, Any]
 
-BLOCK_SECONDS = 8.0
-"""What timing one target at one shape, or on real texts, takes, all rounds together."""
+QUALITY_SECONDS = 5.0
+"""What predicting a test split of some thousand texts with one target takes."""
 FOOTPRINT_SECONDS = 5.0
 """What the fresh process takes in which a target's load time and memory are measured."""
 EFFICIENCY = 0.4
@@ -163,9 +163,8 @@ def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:
         row = _stage_row(name, anatomy, recipe, width)
         rows.append(row | {"form": stage.produces.value, "seconds": work / rate})
     targets = len(recipe.measure.baselines) + len(recipe.stages)
-    # One target is timed twice, and all of them on real texts too.
-    measuring = (targets + 1) * (len(recipe.deploy.shapes) + 1) * BLOCK_SECONDS
-    measuring += targets * FOOTPRINT_SECONDS * recipe.measure.footprint
+    measuring = SECONDS_A_ROUND * recipe.measure.rounds
+    measuring += targets * (QUALITY_SECONDS + FOOTPRINT_SECONDS * recipe.measure.footprint)
     seconds = sum(row["seconds"] for row in rows) + measuring
     return {"stages": rows, "seconds": seconds, "seconds_measuring": measuring}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from compress.license import stated_license
 from compress.provenance import environment
 from compress.recipe import Recipe
 from compress.runner import Executed
@@ -25,7 +26,7 @@ def assembled(recipe: Recipe, executed: Executed, sitting: Sitting, *, key: str,
     tables["data"] = executed.splits.card
     size_bytes, stored_as = stored_weights(executed.source.path)
     tables["source"] = {"source": executed.source.source, "digest": executed.source.digest}
-    tables["source"] |= {"bytes": size_bytes, "stored as": stored_as}
+    tables["source"] |= {"bytes": size_bytes, "stored as": stored_as} | stated_license(executed.source.path)
     machine = environment(device, recipe.deploy.thread_count)
     machine["date"] = datetime.now(UTC).strftime("%Y-%m-%d")
     machine["seconds"] = round(seconds, 1)

@@ -13,7 +13,7 @@ import recipes
 from compress.commands.device import resolved_device
 from compress.commands.keep import measuring_code, told, write_recipe, write_result
 from compress.commands.record import assembled, stage_gates
-from compress.commands.subjects import REFERENCE, baseline_subjects, step_subjects
+from compress.commands.subjects import REFERENCE, baseline_subjects, conditions_of, step_subjects
 from compress.errors import DataError, GateError
 from compress.lineage import digest_of
 from compress.progress import Tell, shown
@@ -29,7 +29,6 @@ from compress.store.store import Store, cache_root
 from evaluation.gates import judge, margins
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 from evaluation.predictions import FOLDER, write_predictions
-from evaluation.sitting import Conditions
 from evaluation.suite import measure
 from reports.page import write_report
 
@@ -114,15 +113,13 @@ def _key(recipe: Recipe, executed: Executed, device: str) -> str:
 
 def _measured(recipe: Recipe, executed: Executed, device: str, folder: Path, tell: Tell, started: float) -> Run:
     """Measure, judge, and write everything into the run folder but the report."""
-    conditions = Conditions(
+    conditions = conditions_of(
+        recipe.measure,
         test=executed.splits.test,
+        task=executed.reference.task,
         deploy=recipe.deploy,
         device=device,
-        metrics=recipe.measure.metrics or executed.reference.task.metrics,
         seed=recipe.seed,
-        price=recipe.measure.price,
-        processes=recipe.measure.processes,
-        footprint=recipe.measure.footprint,
         margins=margins(recipe.gates),
     )
     try:

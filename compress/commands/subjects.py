@@ -1,19 +1,23 @@
-"""What a run measures: the reference in its usual forms, and every stage's outcome."""
+"""What is measured and how: the reference in its usual forms, every stage's outcome, and the sitting's conditions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from compress.baselines import BASELINES
 from compress.bundle import Bundle, Form
+from compress.data import Split
+from compress.deploy import Deploy
 from compress.graph.build import build_graph
 from compress.progress import Tell
-from compress.recipe import Recipe
+from compress.recipe import Measure, Recipe
 from compress.runner import Executed
 from compress.runtime import runtime_of
+from compress.task import Task
 from evaluation.measurement import Skipped, Target
-from evaluation.sitting import Subject
+from evaluation.sitting import Conditions, Subject
 
 REFERENCE = "torch-fp32"
 """The reference as its owner runs it: quality drops are measured against it."""
@@ -40,6 +44,37 @@ def baseline_subjects(
         target = Target(name=name, kind="baseline", title=name, runtime=baseline.runtime, form=form.value)
         subjects.append(Subject(target, bundle))
     return subjects, skipped
+
+
+def conditions_of(
+    how: Measure,
+    *,
+    test: Split,
+    task: Task,
+    deploy: Deploy,
+    device: str,
+    seed: int,
+    margins: Mapping[str, float] | None = None,
+) -> Conditions:
+    """The sitting that a recipe's `measure` asks for.
+
+    Args:
+        task: whose metrics are measured where none are asked for.
+        margins: the drop that a gate allows, by metric.
+    """
+    return Conditions(
+        test=test,
+        deploy=deploy,
+        device=device,
+        metrics=how.metrics or task.metrics,
+        seed=seed,
+        rounds=how.rounds,
+        processes=how.processes,
+        footprint=how.footprint,
+        margins=margins or {},
+        quote=how.quote,
+        price=how.price,
+    )
 
 
 def step_subjects(recipe: Recipe, executed: Executed) -> list[Subject]:

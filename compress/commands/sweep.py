@@ -14,7 +14,7 @@ import recipes
 from compress.commands.device import resolved_device
 from compress.commands.keep import measuring_code, told, write_recipe, write_result
 from compress.commands.record import assembled, stage_gates
-from compress.commands.subjects import REFERENCE, baseline_subjects, step_subjects
+from compress.commands.subjects import REFERENCE, baseline_subjects, conditions_of, step_subjects
 from compress.commands.variants import VARIANTS, Made, alone, row, whole
 from compress.errors import CompressError, DataError, GateError
 from compress.lineage import digest_of
@@ -31,7 +31,7 @@ from compress.sweep_local import Ending, execute, make_all
 from evaluation.gates import judge, margins
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 from evaluation.predictions import FOLDER, write_predictions
-from evaluation.sitting import Conditions, Sitting, Subject
+from evaluation.sitting import Sitting, Subject
 from evaluation.suite import measure
 from reports.page import write_report
 
@@ -212,15 +212,13 @@ class _Writer:
     def _measured(self, made: Sequence[Made], tell: Tell) -> Sitting:
         """The baselines and every variant's result, each compared with each before it."""
         recipe, executed = made[0].variant.recipe, made[0].executed
-        conditions = Conditions(
+        conditions = conditions_of(
+            recipe.measure,
             test=executed.splits.test,
+            task=executed.reference.task,
             deploy=recipe.deploy,
             device=self.device,
-            metrics=recipe.measure.metrics or executed.reference.task.metrics,
             seed=recipe.seed,
-            price=recipe.measure.price,
-            processes=recipe.measure.processes,
-            footprint=recipe.measure.footprint,
             margins=margins(recipe.gates),
         )
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ExportError
+from compress.graph.einsum import einsum_macs
 from compress.graph.shapes import ShapedGraph
 
 if TYPE_CHECKING:
@@ -51,16 +52,7 @@ def _convolution(graph: ShapedGraph, node: onnx.NodeProto) -> int:
 
 
 def _einsum(graph: ShapedGraph, node: onnx.NodeProto) -> int:
-    """Products of two tensors: one multiply-accumulate for every combination of the axes that are named."""
-    terms = _setting(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
-    if len(terms) != 2 or "." in "".join(terms):
-        return 0
-    lengths = {axis: n for term, name in zip(terms, node.input, strict=True) for axis, n in _axes(graph, term, name)}
-    return math.prod(lengths.values())
-
-
-def _axes(graph: ShapedGraph, term: str, name: str) -> list[tuple[str, int]]:
-    return list(zip(term, graph.shape(name), strict=True))
+    return einsum_macs(_setting(node, "equation", b"").decode(), [graph.shape(name) for name in node.input])
 
 
 def _attention(graph: ShapedGraph, node: onnx.NodeProto) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from compress.settings import Settings
+from evaluation.metrics.ends import ends_of_scores
 from evaluation.metrics.words import same_width
 
 if TYPE_CHECKING:
@@ -51,3 +52,10 @@ class Accuracy(Settings):
             return np.asarray(right / evidence.shape[-2])
         counted = evidence[..., 1].sum(-1)
         return np.asarray(np.where(counted > 0, right / np.maximum(counted, 1), np.nan))
+
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every decision right, and every one wrong: (examples, 1 or 2) gives two of these."""
+        if evidence.shape[1] == 1:
+            return ends_of_scores(evidence)
+        words = evidence[:, 1]
+        return np.stack([words, words], axis=-1), np.stack([np.zeros_like(words), words], axis=-1)

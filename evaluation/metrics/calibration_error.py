@@ -56,3 +56,8 @@ class CalibrationError(Settings):
         gaps = np.bincount(cells.ravel(), weights=gap, minlength=len(rows) * self.bins).reshape(-1, self.bins)
         # A bin's share of all examples times the distance within it is the sum of its gaps over all examples.
         return np.asarray((np.abs(gaps).sum(-1) / rows.shape[-1]).reshape(confidence.shape[:-1]))
+
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every example surely right, and every one surely wrong: (examples, 2) gives two of these."""
+        ones = np.ones(len(evidence))
+        return np.stack([ones, ones], axis=-1), np.stack([ones, np.zeros_like(ones)], axis=-1)

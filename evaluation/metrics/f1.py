@@ -9,6 +9,7 @@ from pydantic import Field
 
 from compress.errors import DataError
 from compress.settings import Settings
+from evaluation.metrics.ends import ends_of_classes, ends_of_counts
 
 if TYPE_CHECKING:
     from compress.metric import Reads
@@ -82,6 +83,10 @@ class F1(Settings):
         if average == "binary":
             return np.asarray(per_class[..., 1])
         return np.asarray(per_class.sum(-1) / (present > 0).sum(-1))
+
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every decision right, and every one wrong: (examples, 2 or 3) gives two of these."""
+        return ends_of_counts(evidence) if evidence.shape[1] == 3 else ends_of_classes(evidence)
 
     def _class_count(self, found: np.ndarray) -> int:
         return self.classes or max(int(found.max()) + 1, 2)

@@ -46,6 +46,10 @@ class F1Micro(Settings):
         """Micro F1: (..., examples, 2 or 3) gives (...)."""
         return self._f1.value(evidence)
 
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every decision right, and every one wrong: (examples, 2 or 3) gives two of these."""
+        return self._f1.ends(evidence)
+
     @property
     def _f1(self) -> F1:
         return F1(average="micro", classes=self.classes)

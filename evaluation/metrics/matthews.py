@@ -8,6 +8,7 @@ import numpy as np
 
 from compress.errors import DataError
 from compress.settings import Settings
+from evaluation.metrics.ends import ends_of_classes
 
 if TYPE_CHECKING:
     from compress.metric import Reads
@@ -55,6 +56,10 @@ class Matthews(Settings):
         # Two roots rather than one of the product, which leaves int64 from some 50,000 examples on.
         scale = np.sqrt(spread_true) * np.sqrt(spread_decided)
         return np.asarray(np.where(scale > 0, covariance / np.where(scale > 0, scale, 1), 0.0))
+
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every decision right, and every one wrong: (examples, 2) gives two of these."""
+        return ends_of_classes(evidence)
 
 
 def _tally(labels: np.ndarray, classes: int) -> np.ndarray:

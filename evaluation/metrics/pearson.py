@@ -8,6 +8,7 @@ import numpy as np
 
 from compress.settings import Settings
 from evaluation.metrics.correlation import correlated
+from evaluation.metrics.ends import ends_of_numbers
 
 if TYPE_CHECKING:
     from compress.metric import Reads
@@ -40,3 +41,7 @@ class Pearson(Settings):
     def value(self, evidence: np.ndarray) -> np.ndarray:
         """Pearson's r: (..., examples, 2) gives (...)."""
         return correlated(evidence[..., 0], evidence[..., 1])
+
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every number in its place, and every one as far from it as can be: (examples, 2) gives two of these."""
+        return ends_of_numbers(evidence)

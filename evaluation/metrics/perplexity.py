@@ -50,3 +50,11 @@ class Perplexity(Settings):
         nats, tokens = evidence[..., 0].sum(-1), evidence[..., 1].sum(-1)
         with np.errstate(over="ignore"):
             return np.asarray(np.exp(np.where(tokens > 0, nats / np.maximum(tokens, 1), np.nan)))
+
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every token known for sure, and every one as unlikely as those of the text that was hardest: (examples, 2)
+        gives two of these. There is no worst; a harder text than any of the sample is not thought of.
+        """
+        nats, tokens = evidence[:, 0], evidence[:, 1]
+        hardest = (nats / np.maximum(tokens, 1)).max()
+        return np.stack([np.zeros_like(nats), tokens], axis=-1), np.stack([hardest * tokens, tokens], axis=-1)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from compress.settings import Settings
 from evaluation.metrics.answers import answered
+from evaluation.metrics.ends import ends_of_scores
 
 if TYPE_CHECKING:
     from compress.metric import Reads
@@ -46,6 +47,10 @@ class SpanF1(Settings):
     def value(self, evidence: np.ndarray) -> np.ndarray:
         """The mean: (..., examples, 1) gives (...)."""
         return np.asarray(evidence[..., 0].mean(-1))
+
+    def ends(self, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every answer right, and every one wrong: (examples, 1) gives two of these."""
+        return ends_of_scores(evidence)
 
 
 def _overlap(true: Sequence[str], decided: Sequence[str]) -> float:

@@ -9,6 +9,7 @@
   const MARGIN = 110;   // pixels: what a panel's labels take, until the first drawing tells
   const LEGEND = 140;   // pixels: a column of a legend, and what its symbol and gap take of it
   const SYMBOL = 30;
+  const AROUND = 3;     // pixels: between a legend's entry and the frame of its button
   const PHONE = 480;    // pixels: narrower drawings get shorter labels
 
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
@@ -27,6 +28,7 @@
   function fitted(spec, room, excess) {
     const config = structuredClone(spec.config);
     config.legend.columns = Math.min(5, Math.max(1, Math.floor(room / LEGEND)));
+    config.legend.rowPadding = 3 * AROUND;   // so that the buttons of two rows stay apart
     config.legend.labelLimit = Math.floor(room / config.legend.columns) - SYMBOL;
     if (room < PHONE) config.axisYBand.labelLimit = Math.round(room * 0.36);
     if (!spec.concat) return { ...spec, config, width: room, autosize: { type: "fit-x", contains: "padding" } };
@@ -64,7 +66,59 @@
       excess += more;
       if (!spec.concat) break;
     }
+    await placeToggles(figure, spec);
     [figure.drawnAt, figure.drawnDark] = [room, dark];
+  }
+
+  // A legend's entries as buttons, which keys and screen readers reach. They lie over the entries; a mouse goes
+  // through them. What was chosen before the chart was drawn anew is chosen again.
+  async function placeToggles(figure, spec) {
+    const bound = spec.params?.find((param) => param.bind === "legend");
+    if (!bound) return;
+    const names = figure.view.scale("color").domain();
+    const chosen = (figure.toggles || []).map(isPressed);
+    figure.toggles ||= addToggles(figure, names);
+    const all = (path) => [...figure.querySelectorAll(`.stage ${path}`)];
+    const [symbols, words] = [all(".role-legend-symbol path"), all(".role-legend-label text")];
+    const from = figure.querySelector(".chart").getBoundingClientRect();
+    const tell = () => {
+      const shown = figure.view.data(`${bound.name}_store`).map((entry) => entry.values[0]);
+      figure.toggles.forEach((button, place) => {
+        button.setAttribute("aria-pressed", String(shown.includes(names[place])));
+      });
+    };
+    tell();
+    figure.view.addDataListener(`${bound.name}_store`, tell);
+    for (const [place, button] of figure.toggles.entries()) {
+      const [symbol, word] = [symbols[place], words[place]].map((each) => each.getBoundingClientRect());
+      const top = Math.min(symbol.top, word.top);
+      Object.assign(button.style, {
+        left: `${symbol.left - from.left - AROUND}px`, width: `${word.right - symbol.left + 2 * AROUND}px`,
+        top: `${top - from.top - AROUND}px`, height: `${Math.max(symbol.bottom, word.bottom) - top + 2 * AROUND}px`,
+      });
+      button.onclick = () => {
+        symbols[place].dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        return figure.view.runAsync();
+      };
+      if (chosen[place]) await button.onclick();
+    }
+  }
+
+  const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
+
+  function addToggles(figure, names) {
+    const group = document.createElement("div");
+    group.className = "toggles";
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", "Series to show; none chosen shows all");
+    group.append(...names.map((name) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.setAttribute("aria-label", name);
+      return button;
+    }));
+    figure.querySelector(".chart").append(group);
+    return [...group.children];
   }
 
   // One drawing of a figure after the other, never two at once.

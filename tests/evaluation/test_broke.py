@@ -27,12 +27,16 @@ def scores_of(decisions: np.ndarray, sureness: float | np.ndarray = 2.0) -> np.n
 
 
 def broken(
-    test: Split, *predictions: np.ndarray, task: str = "text-classification", metrics: tuple[str, ...] = ()
+    test: Split,
+    *predictions: np.ndarray,
+    task: str = "text-classification",
+    metrics: tuple[str, ...] = (),
+    quote: bool = True,
 ) -> dict[str, Any]:
     """The tables of targets `m1`, `m2`, ... beside the reference `m0`, which make these predictions."""
     bundle = tiny_bundle(labels=test.label_names or ("a", "b"), task=task)
     bundle = replace(bundle, labels=test.label_names, task=task_of(task))
-    conditions = Conditions(test, Deploy(threads=1), "cpu", metrics or bundle.task.metrics[:1], seed=0)
+    conditions = Conditions(test, Deploy(threads=1), "cpu", metrics or bundle.task.metrics[:1], seed=0, quote=quote)
     opened = []
     for place, scores in enumerate(predictions):
         target = Target(name=f"m{place}", kind="stage", title="", runtime="torch-fp32", form="torch")
@@ -67,6 +71,14 @@ class TestFlips:
         assert rows[7]["text"] == test.texts[7]
         assert rows[7]["label"] == rows[7]["before"] == names[truth[7]]
         assert rows[7]["after"] == names[1 - truth[7]]
+
+    def test_texts_that_are_not_to_be_quoted_leave_numbers_and_labels(self) -> None:
+        test = tiny_split("test", 10)
+        after = labels_of(test).copy()
+        after[7] ^= 1
+        [row] = broken(test, scores_of(labels_of(test)), scores_of(after), quote=False)["flips"]
+        assert (row["example"], row["kind"]) == (7, "broken")
+        assert test.texts[7] not in str(row)
 
     def test_wrong_in_another_way_is_changed(self) -> None:
         test = replace(tiny_split("test", 2), labels=np.array([0, 0]), label_names=("a", "b", "c"))
@@ -107,6 +119,10 @@ class TestFlips:
         assert (row["example"], row["kind"]) == (5, "broken")
         assert row["label"] == row["before"] != row["after"]
         assert ("text_pair" in row) == (test.pairs is not None)
+        [unquoted] = broken(test, before, after, task=task, quote=False)["flips"]
+        told = " ".join(str(unquoted[column]) for column in ("label", "before", "after"))
+        words = f"{test.texts[5]} {test.pairs[5] if test.pairs else ''}".split()
+        assert not set(told.replace(":", "").split()) & set(words) - set(test.label_names)
 
 
 def _several(test: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -146,6 +162,18 @@ PREDICTED = {
 }
 
 
+def _planted(rows: list[dict[str, Any]], what: str, value: str, *, count: int, lost: float) -> None:
+    """The worst slice is the one that was made worse, beyond chance; other classes lost nothing."""
+    worst = rows[0]
+    assert (worst["slice"], worst["value"], worst["count"]) == (what, value, count)
+    assert worst["drop"] == pytest.approx(lost)
+    assert 0 < worst["low"] <= worst["drop"] <= worst["high"]
+    assert worst["adjusted_p_value"] < 0.001
+    others = [row for row in rows if row["slice"] == what and row["value"] != value]
+    assert others
+    assert all(row["drop"] <= 0 and row["low"] < 0 < row["high"] and row["p_value"] == 1.0 for row in others)
+
+
 class TestSlices:
     def test_a_class_that_got_worse_is_the_worst_slice(self) -> None:
         test = tiny_split("test", COUNT)
@@ -159,6 +187,51 @@ class TestSlices:
         assert worst["adjusted_p_value"] < 0.001
         other = next(row for row in rows if row["value"] == test.label_names[0])
         assert (other["drop"], other["p_value"]) == (0.0, 1.0)
+
+    def test_a_label_that_is_found_less_is_the_worst_of_many(self) -> None:
+        random = np.random.default_rng(0)
+        truth = (random.random((COUNT, 3)) < (0.5, 0.3, 0.2)).astype(np.int8)
+        test = replace(tiny_split("test", COUNT), labels=truth, label_names=("a", "b", "c"))
+        before, after = 4.0 * truth - 2, 4.0 * truth - 2
+        missed = np.flatnonzero(truth[:, 1])[:40]
+        after[missed, 1] = -2.0
+        rows = broken(test, before, after, task="multi-label-classification")["slices"]
+        _planted(rows, "label", "b", count=int(truth[:, 1].sum()), lost=40 / truth[:, 1].sum())
+        assert {row["value"] for row in rows if row["slice"] == "label"} == {"a", "b", "c"}
+
+    @pytest.mark.parametrize(
+        ("names", "kind", "worse"), [(("O", "B-place", "B-person"), "entity", "place"), (("X", "N", "V"), "tag", "N")]
+    )
+    def test_a_type_of_entity_or_tag_that_is_found_less_is_the_worst(
+        self, names: tuple[str, ...], kind: str, worse: str
+    ) -> None:
+        """Every text has two words of each tag; the target reads every third text's first word of tag 1 as tag 0."""
+        truth = np.tile([0, 1, 2, 1, 0, 2], (COUNT, 1))
+        text = " ".join(f"w{place}" for place in range(6))
+        test = Split("test", (text,) * COUNT, None, truth, names)
+        decided = truth.copy()
+        decided[::3, 1] = 0
+        scores = [3 * np.eye(3)[each] for each in (truth, decided)]
+        rows = broken(test, *scores, task="token-classification")["slices"]
+        _planted(rows, kind, worse, count=COUNT, lost=len(decided[::3]) / (2 * COUNT))
+        assert {row["value"] for row in rows if row["slice"] == kind} == (
+            {"place", "person"} if kind == "entity" else {"X", "N", "V"}
+        )
+
+    def test_questions_without_an_answer_are_judged_apart(self) -> None:
+        context = "one two three"
+        truth = np.array([[[0, 3]] if place % 2 else [[-1, -1]] for place in range(COUNT)])
+        test = Split("test", ("which?",) * COUNT, (context,) * COUNT, truth, ())
+        before = np.concatenate([truth[:, 0], np.ones((COUNT, 1))], axis=1).astype(float)
+        after = before.copy()
+        after[:100:2, :2] = (4, 7)  # an answer where there is none
+        rows = broken(test, before, after, task="question-answering", metrics=("span_f1",))["slices"]
+        _planted(rows, "answer", "no answer", count=COUNT // 2, lost=50 / (COUNT // 2))
+        answered = replace(test, labels=np.tile([[[0, 3]]], (COUNT, 1, 1)))
+        assert "answer" not in {
+            row["slice"]
+            for row in broken(answered, before, after, task="question-answering", metrics=("span_f1",))["slices"]
+        }
 
     def test_slices_of_each_kind_hold_every_example_once(self) -> None:
         test = tiny_split("test", COUNT)

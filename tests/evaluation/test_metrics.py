@@ -12,6 +12,8 @@ from compress import catalog
 from compress.errors import DataError
 from compress.metric import Metric, metric_of, metrics_for
 from compress.task import Target
+from evaluation.quality import drop_of
+from evaluation.shares import unseen
 
 TARGETS: tuple[Target | None, ...] = ("class", "classes", "number", "tags", "span", None)
 TAGS = ("O", "B-person", "I-person", "B-place", "I-place")
@@ -126,6 +128,37 @@ class TestEveryMetric:
         good, bad = (float(metric.value(told(metric, truth, side))) for side in (decisions, shuffled))
         assert good > bad if metric.higher_is_better else good < bad
 
+    def test_the_ends_of_decisions_are_the_best_and_the_worst(self, name: str, target: Target | None) -> None:
+        metric = asked(name, target)
+        known = told(metric, *DATA[target](np.random.default_rng(0)))
+        best, worst = metric.ends(known)
+        assert best.shape == worst.shape == known.shape
+        figures = [float(metric.value(each)) for each in (best, known, worst)]
+        assert sorted(figures, reverse=metric.higher_is_better) == figures
+        assert figures[0] == pytest.approx(1.0 if metric.higher_is_better or target is None else 0.0)
+
+    def test_decided_alike_throughout_is_a_tie_but_no_certainty(self, name: str, target: Target | None) -> None:
+        """No more of the examples than may differ unseen can move the figure out of the interval, whichever they are;
+        and twice as many examples are surer."""
+        metric, random = asked(name, target), np.random.default_rng(2)
+        known = told(metric, *DATA[target](np.random.default_rng(0)))
+        found, surer = (
+            drop_of(metric, each, each, seed=0, margin=0.05, resamples=40) for each in (known, np.tile(known, (2, 1)))
+        )
+        assert found.low < surer.low < 0 < surer.high < found.high == -found.low
+        assert (found.value, found.p_value, found.verdict) == (0.0, 1.0, "tie")
+        for side in (found, surer):
+            assert side.margin_p_value is not None
+            assert (side.margin_p_value < 0.025) == (side.high < 0.05)
+        now, few = float(metric.value(known)), int(unseen(EXAMPLES, confidence=0.95) * EXAMPLES)
+        unit = now if metric.relative_drop else 1.0
+        for end in metric.ends(known):
+            for _ in range(20):
+                changed, places = known.astype(float), random.permutation(EXAMPLES)[:few]
+                changed[places] = end[places]
+                moved = float(metric.value(changed.astype(end.dtype))) - now
+                assert abs(moved) / unit <= found.high + 1e-9
+
     def test_the_truth_itself_is_judged_perfect(self, name: str, target: Target | None) -> None:
         truth, decisions = DATA[target](np.random.default_rng(0))
         if target is None:
@@ -164,6 +197,6 @@ def test_a_metric_is_told_what_it_asks_for_and_no_more() -> None:
 
 
 def test_a_metric_keeps_the_protocol() -> None:
-    wanted = {*Metric.__annotations__, "evidence", "value"}
+    wanted = {*Metric.__annotations__, "evidence", "value", "ends"}
     for name in catalog.names("metrics"):
         assert wanted <= set(dir(catalog.load("metrics", name))), name

@@ -75,6 +75,21 @@ def test_examples_that_no_seed_divides_show_no_certainty(count: int) -> None:
     assert (level.value, level.low, level.high) == pytest.approx((1.0, one.low, 1.0))
 
 
+def test_examples_that_no_seed_divides_show_none_by_a_figure_that_is_no_share_either() -> None:
+    truth = np.arange(60) % 2
+    evidence, metric = [np.stack([truth, truth], axis=1)] * 3, F1(classes=2)
+    drop = combined_drop(
+        metric.value, evidence, evidence, higher_is_better=True, ends=metric.ends, seed=0, resamples=50
+    )
+    alone = paired_drop(
+        metric.value, evidence[0], evidence[0], higher_is_better=True, ends=metric.ends, seed=0, resamples=50
+    )
+    assert (drop.low, drop.high) == pytest.approx((alone.low, alone.high))
+    assert drop.low < 0
+    level = combined(metric.value, evidence, ends=metric.ends, seed=0, resamples=50)
+    assert level.low < level.value == level.high == 1.0
+
+
 def answers(seed: int, *, exponent: float = 1.0) -> np.ndarray:
     """Evidence of calibration error of a model that is as often right as it says, where `exponent` is 1."""
     random = np.random.default_rng(seed)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 from tiny import LABELS, tiny_bundle, tiny_split
 
@@ -16,7 +17,8 @@ from compress.errors import ExportError
 from compress.price import Price
 from evaluation import flops
 from evaluation.cost import cost_rows
-from evaluation.flops import work_of
+from evaluation.flops import input_shapes, work_of
+from evaluation.live import live_bytes
 from evaluation.measurement import Measurement, Target
 from evaluation.parts import part_rows
 from evaluation.sitting import Conditions, Opened, Subject
@@ -27,9 +29,9 @@ PRICE = Price(per_hour=0.18, currency="EUR")
 CONDITIONS = Conditions(tiny_split("test", 4), Deploy(threads=1, shapes=SHAPES), "cpu", ("accuracy",), seed=0)
 
 
-def opened(bundle: Bundle, weight_bytes: int = 1000) -> Opened:
+def opened(bundle: Bundle, weight_bytes: int = 1000, runtime: str = "none") -> Opened:
     """A target that is open in name only: nothing here runs it."""
-    target = Target(name="it", kind="result", title="it", runtime="none", form=bundle.form.value)
+    target = Target(name="it", kind="result", title="it", runtime=runtime, form=bundle.form.value)
     session: Any = SimpleNamespace(weight_bytes=weight_bytes)
     return Opened(Subject(target, bundle), session, {})
 
@@ -66,6 +68,49 @@ def test_intermediate_tensors_grow_with_the_batch_and_scores_with_the_square_of_
     assert held["plain", Shape(1, 64)] > 2.5 * held["plain", Shape(1, 32)]
 
 
+class Chain(torch.nn.Module):
+    """Four steps of which each reads the one before; the last reads the first too, if that is kept."""
+
+    def __init__(self, keep: bool) -> None:
+        super().__init__()
+        self.keep, self.weight = keep, torch.nn.Parameter(torch.ones(4, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        step = self.weight[:4] + x
+        first = step if self.keep else None
+        step = torch.sigmoid(step.view(-1))
+        step = torch.exp(step)
+        return torch.tanh(step) if first is None else step + first.view(-1)
+
+
+@pytest.mark.parametrize(("keep", "at_once"), [(False, 2), (True, 3)])
+def test_a_tensor_lives_until_nothing_holds_it_and_views_weights_and_inputs_count_nothing(keep: bool, at_once: int):
+    size_bytes = 4 * 8 * 4
+    assert live_bytes(Chain(keep), {"x": torch.ones(4, 8)}) == at_once * size_bytes
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "vit"])
+def test_what_lives_in_a_large_batch_follows_from_small_ones(family: str):
+    bundle = tiny_bundle(family)
+    inputs = {
+        name: torch.ones(sizes, dtype=torch.float32 if len(sizes) > 2 else torch.int64)
+        for name, sizes in input_shapes(bundle, Shape(5, 16)).items()
+    }
+    if "token_type_ids" in inputs:
+        inputs["token_type_ids"].zero_()
+    assert work_of(bundle, Shape(5, 16)).activation_bytes == live_bytes(bundle.module, inputs)
+
+
+def test_eager_attention_writes_its_scores_down_in_torch_too():
+    bundle = tiny_bundle()
+    held = {}
+    for attention in ("sdpa", "eager"):
+        bundle.module.set_attn_implementation(attention)
+        held[attention] = [work_of(bundle, Shape(1, tokens)).activation_bytes or 0 for tokens in (16, 64)]
+    assert held["sdpa"][1] < 5 * held["sdpa"][0]
+    assert held["eager"][1] > 5 * held["eager"][0]
+
+
 def test_counting_leaves_the_model_as_it_was():
     bundle = tiny_bundle()
     before, attention = bundle.digest, bundle.module.config._attn_implementation
@@ -89,8 +134,12 @@ def test_a_graph_that_cannot_be_read_here_is_counted_by_its_anatomy(
 
 def test_every_figure_is_there_for_every_shape(exported: dict[str, tuple[Bundle, Bundle]]):
     model, graph = exported["uneven-fused"]
-    for bundle, memory in ((model, 0), (graph, 2)):
-        rows = size_rows(opened(bundle), CONDITIONS)
+    for bundle, runtime, memory in (
+        (model, "torch-fp32", 2),
+        (model, "torch-compile", 0),  # fuses what eager torch writes down
+        (graph, "onnxruntime", 2),
+    ):
+        rows = size_rows(opened(bundle, runtime=runtime), CONDITIONS)
         once = {row.name: row.value for row in rows if not row.conditions}
         assert once == {
             "parameters": bundle.anatomy.parameters,

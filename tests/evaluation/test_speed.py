@@ -17,8 +17,8 @@ from compress.errors import DataError
 from compress.runtimes.timing import Limits
 from evaluation import speed
 from evaluation.measurement import Comparison, Measurement, Target
-from evaluation.rounds import beyond_noise, off_by, paired_ratio
-from evaluation.sitting import Conditions, Opened, Subject
+from evaluation.rounds import beyond_noise, joint_floor, off_by, paired_ratio
+from evaluation.sitting import Conditions, Opened, Read, Subject
 from evaluation.speed import speed_comparisons, speed_rows, time_all
 from evaluation.statistics import Interval
 
@@ -113,8 +113,10 @@ class Sleepless:
 
     def __init__(self, ms: float) -> None:
         self.ms, self.read = ms, list[tuple[int, ...]]()
+        self.shapes = set[tuple[int, ...]]()
 
     def outputs(self, inputs: Mapping[str, Any]) -> Any:
+        self.shapes.add(inputs["input_ids"].shape)
         self.read.append(tuple(inputs["input_ids"][0].tolist()))
         return self.bind(inputs)()
 
@@ -126,7 +128,13 @@ class Sleepless:
     def close(self) -> None: ...
 
 
-def sitting(*sessions: Any, processes: str = "one", rounds: int = 6, shapes: tuple[str, ...] = ("1x8",)) -> Any:
+def sitting(
+    *sessions: Any,
+    processes: str = "one",
+    rounds: int = 6,
+    shapes: tuple[str, ...] = ("1x8",),
+    runtimes: tuple[str, ...] = (),
+) -> Any:
     """Targets with these sessions, timed; and the conditions."""
     bundle = tiny_bundle()
     conditions = Conditions(
@@ -134,7 +142,8 @@ def sitting(*sessions: Any, processes: str = "one", rounds: int = 6, shapes: tup
     )
     opened = []
     for place, session in enumerate(sessions):
-        target = Target(name=f"t{place}", kind="baseline", title="", runtime="torch-fp32", form="torch")
+        runtime = runtimes[place] if runtimes else "torch-fp32"
+        target = Target(name=f"t{place}", kind="baseline", title="", runtime=runtime, form="torch")
         opened.append(Opened(Subject(target, bundle), session, {}))
     time_all(opened, conditions, lambda *_told: None)
     return opened, conditions
@@ -164,20 +173,21 @@ class TestSitting:
         opened, conditions = sitting(Sleepless(2.0), Sleepless(2.0), shapes=("1x8", "3x6"))
         for one in opened:
             rows = speed_rows(one, conditions)
-            for at in ({"tokens": 8}, {"tokens": 6}, {"tokenization": "apart"}, {"tokenization": "included"}):
+            texts = [{"batch": batch, "tokenization": how} for batch in (1, 3) for how in ("apart", "included")]
+            for at in ({"tokens": 8}, {"tokens": 6}, *texts):
                 for name in ("latency_p50_ms", "latency_p95_ms", "throughput_per_s"):
                     row = of(rows, name, **at)
                     assert 0 < row.low <= row.value <= row.high
                     assert row.count > 0
                     assert row.conditions["processes"] == "one"
             assert (
-                of(rows, "latency_p50_ms", tokenization="apart").value
-                < of(rows, "latency_p50_ms", tokenization="included").value
+                of(rows, "latency_p50_ms", batch=1, tokenization="apart").value
+                < of(rows, "latency_p50_ms", batch=1, tokenization="included").value
             )
-            texts = of(rows, "latency_p50_ms", tokenization="apart").conditions
-            assert (texts["inputs"], texts["batch"]) == ("texts", 1)
-            assert 5 <= texts["mean_tokens"] <= 14
-            assert "tokens" not in texts
+            about = of(rows, "latency_p50_ms", batch=3, tokenization="apart").conditions
+            assert about["inputs"] == "texts"
+            assert 5 <= about["mean_tokens"] <= 14
+            assert "tokens" not in about
 
     def test_throughput_is_the_batch_over_the_mean_time(self):
         opened, conditions = sitting(Sleepless(2.0), shapes=("5x6",))
@@ -185,16 +195,37 @@ class TestSitting:
         found = of(speed_rows(opened[0], conditions), "throughput_per_s", tokens=6)
         assert found.value == pytest.approx(5000 / calls.mean())
 
-    def test_one_target_is_timed_twice_and_its_noise_stands_beside_every_ratio(self):
-        opened, conditions = sitting(Sleepless(2.0), Sleepless(2.0), shapes=("1x8", "3x6"))
+    def test_a_target_of_each_runtime_is_timed_twice_and_the_noise_of_both_sides_stands_beside_a_ratio(self):
+        sessions = Sleepless(2.0), Sleepless(2.0), Sleepless(2.0)
+        opened, conditions = sitting(*sessions, shapes=("1x8", "3x6"), runtimes=("torch-fp32", "torch-fp32", "other"))
         rows = [row for one in opened for row in speed_rows(one, conditions) if row.name == "noise"]
-        assert {row.target for row in rows} == {"t0"}
-        assert len(rows) == 4  # two shapes, and texts both ways
-        for ratio in speed_comparisons(opened[1], opened[0], conditions):
-            at = {k: v for k, v in ratio.conditions.items() if k in ("batch", "tokens", "tokenization")}
-            noise = of(rows, "noise", **at)
-            assert noise.value == pytest.approx(1 + ratio.noise)
-            assert noise.low <= noise.value <= noise.high
+        assert {row.target for row in rows} == {"t0", "t2"}
+        assert len(rows) == 2 * 6  # two shapes, and texts in both batches both ways
+        assert all(row.low <= row.value <= row.high for row in rows)
+        for target, sides in ((opened[1], ("t0", "t0")), (opened[2], ("t0", "t2"))):
+            for ratio in speed_comparisons(target, opened[0], conditions):
+                at = {k: v for k, v in ratio.conditions.items() if k in ("batch", "tokens", "tokenization")}
+                floors = [of([row for row in rows if row.target == side], "noise", **at) for side in sides]
+                assert ratio.noise == pytest.approx(joint_floor(*(row.value - 1 for row in floors)))
+
+    def test_real_texts_are_read_in_every_batch_that_shapes_have(self):
+        opened, conditions = sitting(Sleepless(0.1), shapes=("1x8", "5x8", "5x6"))
+        batches = {key.batch for key in opened[0].times if isinstance(key, Read)}
+        assert batches == {1, 5}
+        rows = speed_rows(opened[0], conditions)
+        for batch in (1, 5):
+            calls = np.concatenate(opened[0].times[Read(batch, "included")])
+            found = of(rows, "throughput_per_s", batch=batch, tokenization="included")
+            assert found.value == pytest.approx(1000 * batch / calls.mean())
+
+    def test_a_split_that_is_smaller_than_a_batch_is_repeated(self):
+        opened, _ = sitting(Sleepless(0.1), shapes=("64x8",))
+        assert {row for row, _ in opened[0].session.shapes} == {64}
+
+    def test_timing_ends_once_its_seconds_are_over(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(speed, "SECONDS_A_ROUND", 0.0)
+        opened, _ = sitting(Sleepless(0.1), rounds=20)
+        assert {len(rounds) for rounds in opened[0].times.values()} == {speed.FEWEST_ROUNDS}
 
     def test_every_target_reads_the_same_texts_in_the_same_order(self):
         sessions = Sleepless(0.1), Sleepless(0.5)
@@ -208,9 +239,8 @@ class TestSitting:
 
     def test_slow_texts_are_fewer_in_a_block_and_all_are_read_in_the_end(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(speed, "TEXT_BLOCK_SECONDS", 0.0)
-        monkeypatch.setattr(speed, "_FEWEST_TEXTS", 2)
-        opened, _ = sitting(Sleepless(0.1), rounds=6)
-        assert [len(block) for block in opened[0].times["apart"]] == [2] * 6
+        opened, _ = sitting(Sleepless(0.1), rounds=12)
+        assert [len(block) for block in opened[0].times[Read(1, "apart")]] == [1] * 12
         assert len(set(opened[0].session.read)) == 12
 
     def test_a_99th_percentile_needs_ten_calls_beyond_it(self):
@@ -243,9 +273,9 @@ class TestSitting:
 
 def speed_tried() -> int:
     """Texts that a warm-up reads."""
-    from evaluation.seat import TRIED_TEXTS
+    from evaluation.seat import TRIED
 
-    return TRIED_TEXTS
+    return TRIED
 
 
 def _pictures() -> Any:

@@ -7,9 +7,11 @@ import pytest
 from scipy.stats import multinomial, norm
 
 from compress.errors import DataError
+from compress.metric import Metric
 from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.f1 import F1
 from evaluation.metrics.perplexity import Perplexity
+from evaluation.metrics.span_f1 import SpanF1
 from evaluation.metrics.spearman import Spearman
 from evaluation.shares import lost_bounds, p_lost
 from evaluation.statistics import (
@@ -62,14 +64,16 @@ class TestPairedDrop:
         hits = [covered(drop_of(*paired_data(seed, 300), seed=seed), 0.1) for seed in range(300)]
         assert 0.91 <= np.mean(hits) <= 0.985
 
-    def test_the_same_evidence_loses_exactly_nothing(self) -> None:
-        evidence = losses(0.0)
-        found = paired_drop(perplexity, evidence, evidence, higher_is_better=False, seed=0, resamples=500)
-        assert found == Drop(0.0, 0.0, 0.0, 1.0, "tie")
-        baseline, _ = paired_data(0, 200)
-        alike = drop_of(baseline, baseline)
-        assert (alike.value, alike.p_value, alike.verdict) == (0.0, 1.0, "tie")
-        assert alike.low == -alike.high < 0  # other examples might divide the two
+    def test_the_same_evidence_loses_nothing_but_other_examples_might_divide_the_two(self) -> None:
+        baseline, evidence = paired_data(0, 200)[0], losses(0.0)
+        ends, same = Perplexity().ends, {"higher_is_better": False, "seed": 0, "resamples": 100}
+        plain, relative = (
+            paired_drop(perplexity, evidence, evidence, relative=each, ends=ends, **same) for each in (False, True)
+        )
+        assert plain.high == pytest.approx(relative.high * float(perplexity(evidence)))
+        for alike in (drop_of(baseline, baseline), plain, relative):
+            assert (alike.value, alike.p_value, alike.verdict) == (0.0, 1.0, "tie")
+            assert alike.low == -alike.high < 0
 
     def test_swapping_baseline_and_target_flips_the_sign(self) -> None:
         baseline, target = paired_data(0, 200)
@@ -240,6 +244,79 @@ class TestShares:
         )
         assert there.low != again.low
         assert there.p_value == mcnemar(baseline[:, 0], target[:, 0])
+
+
+class TestUndivided:
+    @pytest.mark.parametrize("count", [2, 20, 500])
+    def test_of_a_mean_the_interval_is_that_of_a_share(self, count: int) -> None:
+        """Answers of which each is half right are no share, but can err no farther than right ones."""
+        ends = SpanF1().ends
+        whole, half = np.ones((count, 1)), np.full((count, 1), 0.5)
+        drop, score = (
+            paired_drop(accuracy, each, each, higher_is_better=True, ends=ends, margin=0.1, seed=0, resamples=20)
+            for each in (whole, half)
+        )
+        wanted = lost_bounds(0, 0, count, confidence=0.95)
+        assert (drop.low, drop.high) == pytest.approx(wanted)
+        assert (score.low, score.high) == pytest.approx([each / 2 for each in wanted])
+        assert drop.margin_p_value == pytest.approx(p_lost(0, 0, count, 0.1))
+        level = interval_of(accuracy, half, ends=ends, seed=0, resamples=20)
+        assert (level.low, level.high) == pytest.approx([0.5 + each / 2 for each in wanted])
+
+    def test_the_same_loss_on_every_example_is_not_certain_either(self) -> None:
+        before, after = np.ones((30, 1)), np.full((30, 1), 0.5)
+        found = paired_drop(
+            accuracy, before, after, higher_is_better=True, ends=SpanF1().ends, margin=0.4, seed=0, resamples=50
+        )
+        assert found.low < found.value == 0.5 < found.high
+        assert (found.verdict, found.p_value < 0.001) == ("worse", True)
+        assert found.margin_p_value is not None
+        assert found.margin_p_value > 0.5
+
+    def test_it_holds_the_true_drop_where_a_sample_shows_no_difference(self) -> None:
+        """Three in ten are of class 1; the target errs on 1.5 % of all, so that one sample in five misses it."""
+        error, metric = 0.015, F1(classes=2)
+        hits = 0.3 * (1 - error)
+        true = 1 - 2 * hits / (0.3 + hits + 0.7 * error)
+        held = []
+        for seed in range(60):
+            truth, place = np.random.default_rng(seed).random((2, 100))
+            truth = (truth < 0.3).astype(np.int64)
+            before = np.stack([truth, truth], axis=1)
+            if (place >= error).all():
+                held.append(covered(paired_drop_of(metric, before), true))
+        assert len(held) > 5
+        assert all(held)
+
+    def test_where_anything_differs_resampling_alone_speaks(self) -> None:
+        truth = np.random.default_rng(0).integers(0, 2, 100)
+        before, after = np.stack([truth, truth], axis=1), np.stack([truth, truth], axis=1)
+        after[0, 1] = 1 - after[0, 1]
+        metric = F1(classes=2)
+        with_ends, without = (
+            paired_drop(metric.value, before, after, higher_is_better=True, ends=ends, seed=0, resamples=200)
+            for ends in (metric.ends, None)
+        )
+        assert with_ends == without
+
+    def test_many_different_examples_are_looked_at_in_part_and_say_nearly_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        truth, noise = np.random.default_rng(0).normal(size=(2, 400))
+        evidence, metric = Spearman().evidence(truth, truth + noise), Spearman()
+        whole = paired_drop_of(metric, evidence)
+        monkeypatch.setattr("evaluation.undivided.MOST_KINDS", 50)
+        assert 0.7 * whole.high < paired_drop_of(metric, evidence).high <= whole.high
+
+    def test_a_figure_that_no_decision_can_change_has_no_width(self) -> None:
+        metric = Spearman()
+        evidence = metric.evidence(np.ones(30), np.arange(30.0))
+        assert (paired_drop_of(metric, evidence).low, paired_drop_of(metric, evidence).high) == (0.0, 0.0)
+
+
+def paired_drop_of(metric: Metric, evidence: np.ndarray) -> Drop:
+    """Of a target that decides like the baseline throughout."""
+    return paired_drop(metric.value, evidence, evidence, higher_is_better=True, ends=metric.ends, seed=0, resamples=20)
 
 
 class TestHolm:

@@ -27,7 +27,7 @@ from evaluation.apart import parcels
 from evaluation.footprint import footprints
 from evaluation.measurement import Target
 from evaluation.seat import Texts
-from evaluation.sitting import Conditions, Opened, Subject
+from evaluation.sitting import Conditions, Opened, Read, Subject
 from evaluation.speed import speed_comparisons, time_all
 from evaluation.worker import Held, Parcel, Worker
 
@@ -195,7 +195,7 @@ def test_targets_apart_are_timed_as_those_in_one_process(graph: Opened, monkeypa
     torch_target = opened("torch", "torch-fp32", tiny_bundle())
     both, where = [torch_target, graph], conditions("1x8", processes="apart")
     time_all(both, where, lambda *_: None)
-    assert list(graph.times) == [Shape(1, 8), "apart", "included"]
+    assert list(graph.times) == [Shape(1, 8), Read(1, "apart"), Read(1, "included")]
     ratio = speed_comparisons(graph, torch_target, where)[0]
     assert ratio.conditions["processes"] == "apart"
     assert ratio.value > 1  # a tiny model costs torch a millisecond in Python alone

@@ -56,8 +56,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report([sample_run()], tmp_path_factory.mktemp("report"), formats=["html"])
+def report(sample_report: Path) -> Path:
+    return sample_report
 
 
 class Visit:
@@ -174,6 +174,46 @@ def test_the_legend_shows_one_alone_and_all_again(visit, chart, marks):
     assert 0 < hidden < all_of_them
     entry.click()
     assert faint()[0] == 0
+
+
+def test_keys_work_the_legend_as_a_click_does_and_a_chart_drawn_anew_remembers(visit):
+    chart = visit.page.locator("#chart-latency")
+    buttons = chart.locator(".toggles button")
+    series = chart.locator(".live .role-legend-label text").all_text_contents()
+
+    def state() -> list[bool]:
+        return [button.get_attribute("aria-pressed") == "true" for button in buttons.all()]
+
+    def faint() -> int:
+        opacities = chart.locator(".live .mark-rect path").evaluate_all(
+            "(all) => all.map((mark) => Number(mark.getAttribute('opacity') ?? 1))"
+        )
+        return sum(opacity < 0.2 for opacity in opacities)
+
+    def recolour() -> None:
+        visit.page.locator("#theme").click()
+        visit.page.evaluate("() => Promise.all([...document.querySelectorAll('figure')].map((each) => each.queue))")
+
+    assert [chart.get_by_role("button", name=name, exact=True).count() for name in series] == [1] * len(series)
+    first, others = buttons.first, [False] * (len(series) - 1)
+    entry, frame = chart.locator(".live .role-legend-symbol path").first.bounding_box(), first.bounding_box()
+    assert frame["x"] <= entry["x"] <= frame["x"] + frame["width"]
+    assert frame["y"] <= entry["y"] <= frame["y"] + frame["height"]
+    first.focus()
+    for key in ("Enter", "Space"):
+        assert (state(), faint()) == ([False, *others], 0)
+        visit.page.keyboard.press(key)
+        assert state() == [True, *others]
+        assert faint() > 0
+        assert first.evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
+        visit.page.keyboard.press(key)
+    chart.locator(".live .role-legend-symbol path").first.click()
+    recolour()
+    assert state() == [True, *others]
+    assert faint() > 0
+    buttons.first.press("Enter")
+    recolour()
+    assert (state(), faint()) == ([False, *others], 0)
 
 
 def test_the_wheel_zooms_with_ctrl_alone(browser, report):

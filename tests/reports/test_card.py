@@ -8,6 +8,7 @@ from sample import RECIPE, sample_run
 
 from evaluation.measurement import Measurement, Run
 from reports.card import model_card
+from reports.headline import source_note
 from reports.number import read_comparison, read_measurement
 
 
@@ -26,9 +27,41 @@ def test_front_matter_says_what_the_recipe_says():
     matter = front_matter(model_card(sample_run(), loads_in_stock_class=True))
     assert matter["pipeline_tag"] == "text-classification"
     assert matter["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert "license" not in matter
-    licensed = sample_run().model_copy(update={"recipe": RECIPE | {"license": "apache-2.0"}})
-    assert front_matter(model_card(licensed, loads_in_stock_class=True))["license"] == "apache-2.0"
+
+
+def from_source(**stated):
+    """The sample's card, its source stating what is given."""
+    run = sample_run()
+    tables = run.tables | {"source": run.tables["source"] | stated}
+    return model_card(run.model_copy(update={"tables": tables}), loads_in_stock_class=True)
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({"license": "apache-2.0"}, "apache-2.0"),
+        ({"license": ["mit", "apache-2.0"]}, "mit, apache-2.0"),
+        ({"license": "other", "license_name": "of-the-house", "license_link": "LICENSE"}, "other"),
+    ],
+)
+def test_the_license_is_the_one_that_the_source_states(stated, told):
+    card = from_source(**stated)
+    assert stated.items() <= front_matter(card).items()
+    assert f"License, as the source states it: {told}." in card
+
+
+def test_a_license_that_the_source_does_not_state_is_not_made_up():
+    card = from_source()
+    assert not any(key.startswith("license") for key in front_matter(card))
+    assert "The source states no license." in card
+    bare = model_card(sample_run().model_copy(update={"tables": {}}), loads_in_stock_class=True)
+    assert "license" not in bare
+
+
+def test_a_source_in_half_precision_is_told_as_in_the_headline():
+    [note] = source_note(sample_run())
+    assert note.text in from_source()
+    assert "half precision" not in from_source(**{"stored as": "F32"})
 
 
 def test_the_hub_reads_what_was_measured_and_what_was_done():

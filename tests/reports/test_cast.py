@@ -36,7 +36,7 @@ def test_a_metric_that_nobody_knows_yet_is_one():
 
 def test_steps_are_compared_with_each_other_and_are_no_baselines():
     assert cast.baselines_of(sample_run()) == list(BASELINES)
-    assert cast.reference_of(sample_run()) == "torch-fp32"
+    assert sample_run().reference == "torch-fp32"
 
 
 def test_real_texts_are_no_shape():

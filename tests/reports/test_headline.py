@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from sample import ROUNDS, old_run, sample_run
 from sweep_sample import sample_sweep
 
-from evaluation.measurement import Comparison
-from reports.headline import comparison_tiles, headline_blocks, reading_of, verdict_words
+from evaluation.measurement import Comparison, Measurement, Run
+from reports.headline import comparison_tiles, headline_blocks, measurement_tiles, reading_of, verdict_words
 from reports.number import read_comparison
 from reports.outline import Paragraph
 from reports.page import render_markdown
@@ -94,3 +94,14 @@ def test_a_source_in_half_precision_is_told_with_its_size_and_what_sizes_are_com
 @pytest.mark.parametrize("kind", ["F32", ""])
 def test_a_source_in_float32_needs_no_such_words(kind):
     assert "half precision" not in render_markdown([stored_as(sample_run(), kind)])
+
+
+def test_figures_of_one_name_are_told_apart_by_the_conditions_that_differ():
+    common = {"target": "bench", "value": 1.0, "unit": "ratio", "higher_is_better": False}
+    conditions = [{"runtime": r, "shape": s, "threads": 2} for r in ("torch", "openvino") for s in ("1x16", "32x64")]
+    figures = [Measurement(**common, name="together_over_alone", conditions=each) for each in conditions]
+    alone = Measurement(**common, name="leaks", conditions={"threads": 2})
+    tiles = measurement_tiles(Run(name="bench", measurements=[figures[0], alone, *figures[1:]]), "bench")
+    words = {(tile.name, tile.words) for tile in tiles}
+    wanted = {("together_over_alone", f"runtime {c['runtime']}, shape {c['shape']}") for c in conditions}
+    assert words == wanted | {("leaks", "")}

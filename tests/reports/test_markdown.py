@@ -27,6 +27,15 @@ def test_the_top_is_short_and_the_whole_fits_a_comment():
     assert len(render_markdown([sample_run()])) < LONGEST_COMMENT
 
 
+def test_what_is_too_long_for_a_comment_is_left_to_the_page_by_name():
+    run = sample_run()
+    flips = [row | {"text": "long " * 1000} for row in run.tables["flips"] * 10]
+    text = render_markdown([run.model_copy(update={"tables": run.tables | {"flips": flips}})])
+    assert len(text.encode()) < LONGEST_COMMENT
+    assert re.search(r"^\*20 of the \d+ examples whose decision changed.*: on the page\.\*$", text, flags=re.MULTILINE)
+    assert opening(run) == text.partition("<details>")[0]
+
+
 def test_all_but_the_top_is_folded_and_every_fold_is_shut():
     text = render_markdown([sample_run()])
     assert text.count("<details>") == text.count("</details>")

@@ -52,13 +52,18 @@ def files_of(folder):
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    return render_html([sample_run()])
+def drawn(sample_report):
+    return sample_report.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def page():
-    return Reader(render_html([sample_run()], drawn=False))
+def undrawn():
+    return render_html([sample_run()], drawn=False)
+
+
+@pytest.fixture(scope="module")
+def page(undrawn):
+    return Reader(undrawn)
 
 
 def test_every_measurement_is_on_the_page_with_unit_count_and_interval(page):
@@ -127,28 +132,46 @@ def test_the_page_without_its_drawings_says_the_same(page, drawn):
     assert Reader(re.sub(r"<svg.*?</svg>", "", drawn, flags=re.DOTALL)).text == page.text
 
 
+def test_the_same_run_gives_the_same_bytes(sample_report, tmp_path):
+    assert write_report([sample_run()], tmp_path) == tmp_path / "index.html"
+    assert {"index.html", "report.md", "summary.csv", "headline.svg"} <= files_of(tmp_path)
+    same_bytes(sample_report.parent, tmp_path)
+
+
 def test_the_same_runs_give_the_same_bytes(tmp_path):
-    runs = [sample_run(), sample_run("other", faster=1.3)]
+    """What is drawn of several runs; what is drawn of each of them is the same as of one alone."""
+    runs = [bare(sample_run()), bare(sample_run("other", faster=1.3))]
     for folder in ("a", "b"):
         assert write_report(runs, tmp_path / folder) == tmp_path / folder / "index.html"
-    files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert {"index.html", "report.md", "summary.csv", "runs-tradeoff.svg"} <= set(files)
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    assert {"index.html", "report.md", "summary.csv", "runs-tradeoff.svg"} <= files_of(tmp_path / "a")
+    same_bytes(tmp_path / "a", tmp_path / "b")
 
 
-def test_markdown_names_the_charts_that_are_written(tmp_path):
-    write_report([sample_run()], tmp_path)
-    named = re.findall(r"\]\(([\w-]+\.svg)\)", (tmp_path / "report.md").read_text(encoding="utf-8"))
-    assert sorted(named) == sorted(path.name for path in tmp_path.glob("*.svg"))
+def bare(run):
+    """A run that has little to draw: two targets' latency, accuracy and size, no comparison, curve or table."""
+    names = ("latency_p50_ms", "accuracy", "bytes")
+    kept = [m for m in run.measurements if m.name in names and m.target in ("torch-fp32", "result")]
+    return run.model_copy(update={"measurements": kept, "comparisons": [], "series": {}, "tables": {}})
+
+
+def same_bytes(one, other):
+    assert files_of(one) == files_of(other)
+    assert [name for name in files_of(one) if (one / name).read_bytes() != (other / name).read_bytes()] == []
+
+
+def test_markdown_names_the_charts_that_are_written(sample_report):
+    folder = sample_report.parent
+    named = re.findall(r"\]\(([\w-]+\.svg)\)", sample_report.with_name("report.md").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(path.name for path in folder.glob("*.svg"))
     for name in named:
-        drawn = ElementTree.parse(tmp_path / name).getroot()
+        drawn = ElementTree.parse(folder / name).getroot()
         assert drawn.get("role") == "img"
         assert drawn.get("aria-label")
 
 
 @pytest.mark.parametrize("runs", [[sample_run()], [sample_run(), sample_run()]], ids=["one", "two of a name"])
-def test_ids_are_unique_and_links_lead_somewhere(runs):
-    tags = Reader(render_html(runs, drawn=len(runs) == 1)).tags
+def test_ids_are_unique_and_links_lead_somewhere(runs, drawn):
+    tags = Reader(drawn if len(runs) == 1 else render_html(runs, drawn=False)).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = {value for _, attributes in tags for name, value in attributes.items() if name.endswith("href")}
@@ -172,11 +195,11 @@ SECTIONS = {
 
 
 @pytest.mark.parametrize(("field", "title"), SECTIONS.items())
-def test_what_is_absent_is_left_out(field, title):
+def test_what_is_absent_is_left_out(undrawn, field, title):
     run = sample_run()
-    bare = run.model_copy(update={field: type(getattr(run, field))()})
-    assert title in render_html([run], drawn=False)
-    assert title not in render_html([bare], drawn=False)
+    without = run.model_copy(update={field: type(getattr(run, field))()})
+    assert title in undrawn
+    assert title not in render_html([without], drawn=False)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +313,7 @@ def test_an_earlier_report_goes_and_all_else_stays(tmp_path):
 def test_pages_of_others_are_left_alone(tmp_path):
     (tmp_path / "index.html").write_text("mine", encoding="utf-8")
     (tmp_path / "summary.csv").write_text("a,b\n", encoding="utf-8")
-    write_report([sample_run()], tmp_path, formats=["markdown"])
+    write_report([Run(name="one", measurements=[ONLY])], tmp_path, formats=["markdown"])
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == "mine"
 
 

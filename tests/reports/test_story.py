@@ -43,6 +43,12 @@ def test_the_commands_that_are_shown_are_ours():
         assert len(lines) > 1
 
 
+def test_a_run_without_a_recipe_shows_the_command_that_was_typed():
+    run = Run(name="measure", environment={"command": "compress measure a b --data t.tsv"})
+    assert "compress measure a b --data t.tsv" in render_markdown([run])
+    assert "recipe.yaml" not in render_markdown([run])
+
+
 def test_a_device_is_named_only_where_the_recipe_means_another():
     run = sample_run()
     moved = run.model_copy(update={"environment": run.environment | {"device": "cuda"}})
