@@ -23,8 +23,8 @@ lint: $(VENV)/test
 bench-faults: $(VENV)/demo
 	$(BIN)/python -m bench.faults
 
-# A/A pairs, planted slow-downs, together against alone, coverage of intervals: writes reports/published/measuring. Some
-# forty minutes on a machine that does nothing else.
+# A/A pairs, planted slow-downs, together against alone, a report over many runs, coverage of intervals: writes
+# reports/published/measuring. Some fifty minutes on a machine that does nothing else.
 bench-measuring: $(VENV)/demo
 	$(BIN)/python -m bench.measuring
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.measuring import __main__ as bench
-from bench.measuring import aa, alone, planted
+from bench.measuring import aa, alone, many, planted
 from bench.measuring.part import Part
 from bench.measuring.sample import Slowed
 from compress.runtimes.timing import WallClock
+from evaluation.kept import Kept
 from evaluation.measurement import Gate, Measurement, Run, read_run
 
 
@@ -52,6 +54,20 @@ def test_together_and_alone_may_differ_by_a_tenth_either_way(alone_ms: float, pa
     assert "openvino" in gate.detail
     [without] = alone._judged(times, missing=["onnxruntime"]).gates
     assert not without.passed, "the promise is of all three"
+
+
+def test_runs_that_are_made_up_for_a_report_contradict_nothing(tmp_path: Path):
+    form, split = read_run(many.FORM), many._split(60, 1)
+    homes = [many._made(form, split, tmp_path / name, seed) for seed, name in enumerate("ab")]
+    runs = [Kept(home.name, read_run(home), home) for home in homes]
+    assert [doubts for kept in runs for doubts in kept.doubts()] == []
+    assert runs[0].run.measured("result", "accuracy") != runs[1].run.measured("result", "accuracy")
+
+
+@pytest.mark.parametrize(("seconds", "most", "held"), [(9.9, 9e8, [True, True]), (10.1, 1.1e9, [False, False])])
+def test_a_report_over_many_runs_has_ten_seconds_and_a_gigabyte(seconds: float, most: float, held: list[bool]):
+    part = many._judged(50, seconds, int(most), 3)
+    assert [gate.passed for gate in part.gates] == held
 
 
 def test_a_slowed_session_takes_a_share_longer():
