@@ -15,7 +15,8 @@ import numpy as np
 
 from bench.measuring.part import TARGET, Part, tell
 from compress.data import Split
-from compress.metric import metric_of
+from compress.metric import evidence_of, metric_of, metrics_for
+from compress.task import task_of
 from evaluation.measurement import Comparison, Gate, Measurement, Run, read_run, write_run
 from evaluation.predictions import FOLDER, write_predictions
 
@@ -26,7 +27,7 @@ BYTES = 1e9
 PASSES = 3
 FORM = Path("reports/published/reviews-trio")
 """A run of the demo's size: what the made-up runs measure besides quality is what it measured."""
-METRICS = ("accuracy", "f1")
+TASK = "text-classification"
 LABELS = ("negative", "positive")
 
 
@@ -58,25 +59,27 @@ def _made(form: Run, split: Split, home: Path, seed: int) -> Path:
         wrong = random.random(len(split)) < random.uniform(0.10, 0.15)
         decided = np.where(wrong, 1 - split.labels, split.labels)
         predictions[target.name] = np.stack([-1.0 * decided, 1.0 * decided], axis=1) * random.uniform(1, 3)
+    metrics = {row.name for row in form.measurements} & set(metrics_for("class"))
     values = {
-        (name, metric): _value(metric, split, scores) for name, scores in predictions.items() for metric in METRICS
+        (name, metric): _value(metric, split, scores) for name, scores in predictions.items() for metric in metrics
     }
+    higher_is_better = {row.name: row.higher_is_better for row in form.measurements}
     run = form.model_copy(
         update={
             "name": home.name,
             "recipe": form.recipe | {"name": home.name},
             "measurements": [_measured(row, values, split) for row in form.measurements],
-            "comparisons": [_compared(row, values) for row in form.comparisons],
+            "comparisons": [_compared(row, values, higher_is_better) for row in form.comparisons],
         }
     )
-    write_predictions(predictions, split, home / FOLDER, task="text-classification")
+    write_predictions(predictions, split, home / FOLDER, task=TASK)
     write_run(run, home)
     return home
 
 
 def _value(metric: str, split: Split, scores: np.ndarray) -> float:
     judge = metric_of(metric, "class", labels=LABELS)
-    return float(judge.value(judge.evidence(split.labels, scores.argmax(axis=1))))
+    return float(judge.value(evidence_of(judge, task_of(TASK), split.labels, scores)))
 
 
 def _measured(row: Measurement, values: Mapping[tuple[str, str], float], split: Split) -> Measurement:
@@ -86,11 +89,14 @@ def _measured(row: Measurement, values: Mapping[tuple[str, str], float], split: 
     return row.model_copy(update={"conditions": conditions, **changed})
 
 
-def _compared(row: Comparison, values: Mapping[tuple[str, str], float]) -> Comparison:
+def _compared(
+    row: Comparison, values: Mapping[tuple[str, str], float], higher_is_better: Mapping[str, bool]
+) -> Comparison:
     before, after = (values.get((name, str(row.conditions.get("metric")))) for name in (row.baseline, row.target))
     if row.name != "quality_drop" or before is None or after is None:
         return row
-    return row.model_copy(update={"value": before - after, "low": None, "high": None})
+    lost = before - after if higher_is_better[str(row.conditions["metric"])] else after - before
+    return row.model_copy(update={"value": lost, "low": None, "high": None})
 
 
 def _report(homes: list[Path], output: Path) -> tuple[float, int]:
