@@ -104,7 +104,7 @@ def measure(
         bool, typer.Option("--footprint/--no-footprint", help="Load time and memory, each in a fresh process.")
     ] = True,
     metric: Annotated[list[str] | None, typer.Option(help="Left out: the task's own; may be given again.")] = None,
-    rounds: Annotated[int, typer.Option(min=2, max=1000, help="Of timing; more give surer ratios.")] = 48,
+    rounds: Annotated[int, typer.Option(min=6, max=1000, help="Of timing; more give surer ratios.")] = 48,
     slices: Annotated[list[str] | None, typer.Option(help="A column to judge apart by; may be given again.")] = None,
     quote: Annotated[bool, typer.Option("--quote/--no-quote", help="Show the texts of examples that flipped.")] = True,
     price: Annotated[str | None, typer.Option(metavar="AMOUNT", help="An hour of this machine: 0.17USD.")] = None,
@@ -112,12 +112,11 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Measure models side by side: quality, size and speed, with paired statistics."""
-    from compress.commands.measure import Request, to_text
-    from compress.commands.measure import how as wanted
+    from compress.commands.measure import Request, settings_of, to_text
     from compress.commands.measure import measure as command
 
     where = _device(device) or "cpu"
-    how = wanted(metric or [], rounds, processes, footprint=footprint, quote=quote, price=price)
+    how = settings_of(metric or [], rounds, processes, footprint=footprint, quote=quote, price=price)
     request = Request(targets, data, latency, runtime or [], columns, where, threads, seed, how, slices or [])
     _answer(command(request, output), to_text, as_json)
 

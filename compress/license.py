@@ -7,6 +7,9 @@ from typing import Any
 
 _CARD = "README.md"
 _FENCE = "---"
+_MOST_LETTERS = 64_000
+_MOST_NAMES = 10
+_LONGEST_NAME = 200
 _KEYS = ("license", "license_name", "license_link")  # the latter two name a license that the hub has no word for
 
 
@@ -18,11 +21,12 @@ def stated_license(folder: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        lines = (folder / _CARD).read_text(encoding="utf-8-sig").splitlines()
+        with (folder / _CARD).open(encoding="utf-8-sig") as card:
+            lines = card.read(_MOST_LETTERS).splitlines()
         if not lines or lines[0].rstrip() != _FENCE:
             return {}
         end = [line.rstrip() for line in lines].index(_FENCE, 1)
-        matter = yaml.safe_load("\n".join(lines[1:end]))
+        matter = yaml.load("\n".join(lines[1:end]), Loader=yaml.BaseLoader)  # strings alone: nothing is built of them
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}  # a card is for people: one that is missing or broken stops no run
     if not isinstance(matter, dict) or not _is_license(matter.get("license")):
@@ -32,4 +36,10 @@ def stated_license(folder: Path) -> dict[str, Any]:
 
 def _is_license(value: object) -> bool:
     names = value if isinstance(value, list) else [value]
-    return bool(names) and all(isinstance(name, str) and name.strip() for name in names)
+    return 0 < len(names) <= _MOST_NAMES and all(isinstance(name, str) and _is_name(name) for name in names)
+
+
+def _is_name(text: str) -> bool:
+    """Whether it could name a license: BaseLoader gives `null` and `7` as strings, too."""
+    printable = text.isprintable() and len(text) <= _LONGEST_NAME
+    return printable and any(letter.isalpha() for letter in text) and text.lower() not in ("null", "true", "false")

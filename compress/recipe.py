@@ -52,9 +52,12 @@ class ModelSettings(Settings):
 
 
 ROUNDS = 48
-"""Of timing: at 1x128 enough for an interval of some 3 % on a shared machine. Slow models get fewer rounds."""
-SECONDS_A_ROUND = 3.0
-"""What timing all targets, at all shapes and on real texts, may take for each round that is asked for."""
+"""Of timing, unless a recipe says otherwise; `make bench-measuring` tries what they find and how often they err."""
+FEWEST_ROUNDS = 6
+"""Fewer give no interval of 95 %."""
+SECONDS_A_ROUND = 0.3
+"""Once a sitting was timed for so long, for each target and each round that is asked for, what is left gets the fewest
+rounds."""
 
 
 class Measure(Settings):

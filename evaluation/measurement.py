@@ -66,7 +66,8 @@ class Comparison(Record):
     margin_p_value: float | None = None
     """One-sided: how likely such data were if the true drop were `margin` or more."""
     noise: float | None = None
-    """Of a speed-up: how far one target's ratio to itself lay from 1 in the same sitting, at the same shape."""
+    """Of a speed-up: how far ratios of targets to themselves lay from 1 in the same sitting, at the same shape, on the
+    runtimes of its two sides."""
     count: int | None = None
     verdict: Verdict | None = None
     conditions: dict[str, Any] = Field(default_factory=dict)

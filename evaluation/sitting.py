@@ -65,7 +65,7 @@ class Conditions:
     """The drop that a gate allows, by metric: how sure it is that a target is no worse than that is then said."""
 
     quote: bool = True
-    """Whether the texts of flipped examples are kept, and so stand on pages."""
+    """Whether texts of flipped examples, and values of columns that few examples have, are kept and stand on pages."""
     price: Price | None = None
     """What the machine costs; None where nobody said."""
 
@@ -92,8 +92,8 @@ class Opened:
     """The same again, where this target is timed twice; empty for all others."""
     noise: dict[Timed, float] = field(default_factory=dict)
     """How far the ratio to itself of the twin on this target's runtime lay from 1, as a fraction."""
-    mean_tokens: float = 0.0
-    """Of the real texts that it was timed on."""
+    mean_tokens: dict[int, float] = field(default_factory=dict)
+    """Of a real text that it was timed on, padding left out, by the texts at a time."""
 
     @property
     def name(self) -> str:
@@ -120,6 +120,8 @@ class Sitting:
     """By target, what metrics that need the texts know of each example: from predictions alone it can't be had."""
     tables: Mapping[str, Any] = field(default_factory=dict)
     """What broke against the reference, and the parts of every target, as rows."""
+    seconds: float = 0.0
+    """What measuring took."""
 
 
 def ran_on(one: Opened, conditions: Conditions) -> dict[str, Any]:

@@ -6,6 +6,7 @@ be compared with every other, pair by pair.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,12 +17,9 @@ from compress.deploy import check_shapes
 from compress.errors import CompressError
 from compress.metric import Metric
 from compress.runtime import Session, runtime_of
-from evaluation.broke import what_broke
-from evaluation.cost import cost_rows
-from evaluation.footprint import footprints
 from evaluation.measurement import Comparison, Measurement, Skipped
-from evaluation.parts import part_rows
-from evaluation.quality import (
+from evaluation.quality.broke import what_broke
+from evaluation.quality.quality import (
     batches_of,
     corrected,
     judged,
@@ -32,8 +30,11 @@ from evaluation.quality import (
     refuse_unlabelled,
 )
 from evaluation.sitting import Conditions, Opened, Progress, Sitting, Subject
-from evaluation.size import size_comparison, size_rows
-from evaluation.speed import speed_comparisons, speed_rows, time_all
+from evaluation.size.cost import cost_rows
+from evaluation.size.parts import part_rows
+from evaluation.size.size import size_comparison, size_rows
+from evaluation.speed.footprint import footprints
+from evaluation.speed.speed import speed_comparisons, speed_rows, time_all
 
 
 def measure(
@@ -46,6 +47,7 @@ def measure(
             are finite.
         ModelError: no target can be opened, and a file of one is to blame.
     """
+    started = time.monotonic()
     for subject in subjects:
         refuse_unlabelled(subject, conditions.test)
         bundle = subject.bundle
@@ -77,6 +79,7 @@ def measure(
         predictions,
         {one.name: kept_evidence(one) for one in opened},
         tables,
+        time.monotonic() - started,
     )
 
 

@@ -36,7 +36,8 @@ def broke_in_brief(run: Run) -> Iterator[Block]:
             yield Paragraph(_flipped(row))
     worst = [row for row in _rows(run, "slices") if row.get("target") == subject and _judged(row)][:_WORST]
     if worst:
-        yield Grid(_slices_table(run, f"Where {subject} lost most", worst))
+        metrics = " and ".join(dict.fromkeys(str(row.get("metric", "")) for row in worst))
+        yield Grid(_slices_table(run, f"Where {subject} lost most, by {metrics}", worst))
 
 
 def _not_finite(run: Run) -> Iterator[Block]:

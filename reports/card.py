@@ -118,7 +118,7 @@ def _origin(run: Run) -> str:
 def _license(run: Run) -> str:
     found = _source(run).get("license")
     if not found:
-        return "The source states no license."
+        return "The source's own card states no license; see the files it came with."
     names = found if isinstance(found, list) else [found]
     return f"License, as the source states it: {escape(', '.join(map(str, names)))}."
 

@@ -149,7 +149,7 @@ def name_of(run: Run, comparison: Comparison) -> str:
     metric = str(comparison.conditions.get("metric", "quality"))
     name = names.get(comparison.name) or cast.loss_name(run, metric)
     if cast.of_texts(comparison):
-        tokenization, batch = (comparison.conditions.get(key) for key in ("tokenization", "batch"))
+        tokenization, batch = comparison.conditions.get("tokenization"), comparison.conditions.get("batch", 1)
         told = f"{name} on real texts" + (f", {cast.at_a_time(batch)}" if batch != 1 else "")
         return told + (f", tokenization {tokenization}" if tokenization else "")
     return _with_shape(name, cast.shape_of(comparison))

@@ -21,6 +21,7 @@ _NAMES = {
     "packages": "packages",
     "date": "date",
     "seconds": "time taken",
+    "seconds_measuring": "of it measuring",
     "peak_memory_bytes": "peak memory",
     "stages_reused": "stages from the store",
     "energy": "energy",
@@ -29,6 +30,7 @@ _NAMES = {
 _WRITTEN: dict[str, Callable[[Any], str]] = {
     "memory_gb": lambda value: f"{value:g} GB",
     "seconds": duration,
+    "seconds_measuring": duration,
     "peak_memory_bytes": size,
     "os": lambda value: {"linux": "Linux", "darwin": "macOS", "windows": "Windows"}.get(value, str(value)),
 }

@@ -25,11 +25,16 @@ def as_markdown(title: str, sections: Sequence[Section], run: Run | None) -> str
     """The sections under a title. With the one `run` that they are about, it opens in brief and the sections fold.
 
     Of several runs, what is told of each alone is folded. Charts are the SVG files that stand beside the text. Where
-    all of it is more than a comment takes, folded parts inside a section are left to the page, the longest first.
+    all of it is more than a comment takes, folded parts inside a section are left to the page, the longest first; then
+    whole sections.
     """
     text = _whole(title, sections, run)
     while len(text.encode()) > ROOM and (longest := _longest_fold(sections)):
         sections = [_without(section, longest) for section in sections]
+        text = _whole(title, sections, run)
+    while len(text.encode()) > ROOM and (rest := _longest_section(sections)):
+        named = replace(rest, blocks=(Paragraph("On the page.", "note"),))
+        sections = [named if section is rest else section for section in sections]
         text = _whole(title, sections, run)
     return text
 
@@ -50,6 +55,12 @@ def _whole(title: str, sections: Sequence[Section], run: Run | None) -> str:
 def _longest_fold(sections: Sequence[Section]) -> Fold | None:
     folds = [block for each in sections if not _left_out(each) for block in each.blocks if isinstance(block, Fold)]
     return max(folds, key=lambda fold: len(written(fold)), default=None)
+
+
+def _longest_section(sections: Sequence[Section]) -> Section | None:
+    """Of those that can be left to the page: not the headline, nor one that is left already."""
+    long = [each for each in sections if not _left_out(each) and each.name != HEADLINE and len(each.blocks) > 1]
+    return max(long, key=lambda each: sum(len(written(block)) for block in each.blocks), default=None)
 
 
 def _without(section: Section, fold: Fold) -> Section:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from evaluation.measurement import FILE_NAME, Run, read_run
+from reports.charts.script import digest
 from reports.likeness import alike
 from reports.outline import SVG_OPENING
 from reports.page import Drawing, drawings_of, render_html, render_markdown, write_report
@@ -23,6 +24,8 @@ PUBLISHED = Path("reports") / "published"
 _DRAWINGS = re.compile(
     r"""<svg\b.*?</svg>|<script(?: type="application/json")?>.*?</script>|'sha256-[^']*'""", re.DOTALL
 )
+_POLICY = re.compile(r"'(sha256-[^']*)'")
+_PROGRAMS = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _STILLS = re.compile(r'<figure [^>]*id="chart-([^"]*)">.*?<div class="still scroll">(.*?)</div>', re.DOTALL)
 _SPECS = re.compile(r'<figure [^>]*id="chart-([^"]*)">.*?<script type="application/json">(.*?)</script>', re.DOTALL)
 
@@ -63,7 +66,8 @@ def differing(root: Path = ROOT) -> Iterator[Path]:
 
 
 def _says(page: Path, undrawn: str, drawings: Mapping[str, Drawing]) -> bool:
-    """Whether the page holds the charts as they are drawn, and all else that it holds without drawings and program."""
+    """Whether the page holds the charts as they are drawn, all else that it holds without drawings and program, and
+    lets the program run that it holds."""
     if not page.exists():
         return False
     text = page.read_text(encoding="utf-8")
@@ -73,6 +77,7 @@ def _says(page: Path, undrawn: str, drawings: Mapping[str, Drawing]) -> bool:
         and [name for name, _ in stills] == list(drawings)
         and all(alike(still, drawings[name].still_on_page) for name, still in stills)
         and _DRAWINGS.sub("", text) == _DRAWINGS.sub("", undrawn)
+        and _POLICY.findall(text) == [digest(program) for program in _PROGRAMS.findall(text)]
     )
 
 

@@ -67,11 +67,13 @@ def _timed(run: Run, caption: str, at: Mapping[str, Any]) -> Iterator[Block]:
 
 def _text_batches(run: Run) -> list[int]:
     """How many real texts were read at a time."""
-    return list(dict.fromkeys(m.conditions["batch"] for m in run.measurements if cast.of_texts(m)))
+    found = dict.fromkeys(m.conditions.get("batch", 1) for m in run.measurements if cast.of_texts(m))
+    return [batch for batch in found if isinstance(batch, int)]
 
 
 def _of_texts(run: Run, batch: int, tokenization: str) -> str:
-    lengths = {m.conditions.get("mean_tokens") for m in run.measurements if cast.of_texts(m)}
+    read = [m.conditions for m in run.measurements if cast.of_texts(m)]
+    lengths = dict.fromkeys(about.get("mean_tokens") for about in read if about.get("batch", 1) == batch)
     mean = next((f", {length:.0f} tokens on average" for length in lengths if isinstance(length, int | float)), "")
     return f"Real texts in their own lengths, {cast.at_a_time(batch)}{mean}; tokenization {tokenization}"
 

@@ -10,9 +10,9 @@ from tiny import tiny_split
 
 from compress.data import Split
 from compress.metric import metric_of
-from evaluation.kept import Kept
+from evaluation.across.kept import Kept
 from evaluation.measurement import Comparison, Measurement, Run, Target
-from evaluation.predictions import write_predictions
+from evaluation.quality.predictions import write_predictions
 
 COUNT = 300
 TEST = tiny_split("test", COUNT)

@@ -177,9 +177,9 @@ def run_small(
 def few_rounds(patch: pytest.MonkeyPatch) -> None:
     """Time as little as can be: what is tested here is not how fast anything is."""
     limits = Limits(block_seconds=0.0, block_calls=1, pause_seconds=0.0, warmup_calls=1, fewest_calls=1)
-    patch.setattr("evaluation.speed.LIMITS", limits)
-    patch.setattr("evaluation.speed.SECONDS_A_ROUND", 0.0)  # no more rounds than an interval needs
-    patch.setattr("evaluation.speed.TEXTS", 8)
+    patch.setattr("evaluation.speed.speed.LIMITS", limits)
+    patch.setattr("evaluation.speed.speed.SECONDS_A_ROUND", 0.0)  # no more rounds than an interval needs
+    patch.setattr("evaluation.speed.speed.TEXTS", 8)
     patch.setattr("evaluation.suite.footprints", lambda *_: ([], []))  # takes seconds a target
 
 

@@ -13,7 +13,8 @@ from bench.measuring import coverage
 from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.f1 import F1
 from evaluation.metrics.spearman import Spearman
-from evaluation.statistics import Value, paired_drop
+from evaluation.statistics.intervals import paired_drop
+from evaluation.statistics.undivided import Value
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from bench.measuring import aa, alone, many, planted
 from bench.measuring.part import Part
 from bench.measuring.sample import Slowed
 from compress.runtimes.timing import WallClock
-from evaluation.kept import Kept
+from evaluation.across.kept import Kept
 from evaluation.measurement import Gate, Measurement, Run, read_run
 
 

@@ -16,7 +16,7 @@ from evaluation.measurement import write_run
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Two run folders on the same data."""
-    monkeypatch.setattr("evaluation.across._RESAMPLES", 100)
+    monkeypatch.setattr("evaluation.across.across._RESAMPLES", 100)
     for label, wrong in (("good", 0.05), ("bad", 0.3)):
         write_run(made(tmp_path, label, wrong=wrong, seed=len(label)).run, tmp_path / label)
     return [tmp_path / "good", tmp_path / "bad"]

@@ -32,7 +32,7 @@ from compress.store.inventory import LIMIT, stages
 from compress.store.locks import held
 from compress.store.store import Store
 from evaluation.measurement import read_run
-from evaluation.quality import BATCH
+from evaluation.quality.quality import BATCH
 
 STAGES = ("p1-finetune", "01-distill", "02-prune", "03-export", "04-quantize")
 TARGETS = ("torch-fp32", "01-distill", "02-prune", "03-export", "result")

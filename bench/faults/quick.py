@@ -33,7 +33,8 @@ def main() -> None:
 def hasten() -> None:
     """Have this process time with few calls and no pauses, and start no others for footprints."""
     from compress.runtimes.timing import Limits
-    from evaluation import speed, suite
+    from evaluation import suite
+    from evaluation.speed import speed
 
     speed.LIMITS = Limits(block_seconds=0.0, block_calls=1, pause_seconds=0.0, warmup_calls=1, fewest_calls=1)
     speed.SECONDS_A_ROUND = 0.0  # no more rounds than an interval needs

@@ -13,7 +13,7 @@ from typing import Any
 from bench.measuring.part import Part, tell
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 
-PARTS = ("aa", "planted", "alone", "many", "coverage")
+PARTS = ("aa", "planted", "alone", "many", "demo", "coverage")
 """Each a module of this package with a function `found(small, seed)` that gives a `Part`."""
 ALL = ",".join(PARTS)
 PUBLISHED = Path("reports/published/measuring")

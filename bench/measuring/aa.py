@@ -10,7 +10,7 @@ from typing import Any
 from bench.measuring.part import TARGET, Part, tell
 from bench.measuring.sample import ROUNDS, opened, sample_bundle, sitting_conditions
 from evaluation.measurement import Comparison, Gate, Measurement
-from evaluation.speed import speed_comparisons, time_all
+from evaluation.speed.speed import speed_comparisons, time_all
 
 SITTINGS = 20
 FALSE_SITTINGS = 1

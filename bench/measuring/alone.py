@@ -20,12 +20,12 @@ from bench.measuring.sample import opened, sample_bundle, sitting_conditions
 from compress.inputs import timing_inputs
 from compress.runtime import runtime_of
 from compress.runtimes.timing import take_turns
-from evaluation.apart import parcels
 from evaluation.measurement import Gate, Measurement
-from evaluation.rounds import paired_ratio
 from evaluation.sitting import Conditions, Opened
-from evaluation.speed import LIMITS, time_all
-from evaluation.worker import Worker
+from evaluation.speed.apart import parcels
+from evaluation.speed.rounds import paired_ratio
+from evaluation.speed.speed import LIMITS, time_all
+from evaluation.speed.worker import Worker
 
 WITHIN = 0.10
 SHAPES = ("1x16", "32x64")

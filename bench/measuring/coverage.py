@@ -11,9 +11,9 @@ from evaluation.measurement import Gate, Measurement
 from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.f1 import F1
 from evaluation.metrics.spearman import Spearman
-from evaluation.rounds import paired_ratio
-from evaluation.seeds import combined_drop
-from evaluation.statistics import Drop, Interval, paired_drop
+from evaluation.speed.rounds import paired_ratio
+from evaluation.statistics.intervals import Drop, Interval, paired_drop
+from evaluation.statistics.seeds import combined_drop
 
 CONFIDENCE, ALLOWED = 0.95, 0.02
 TRIALS = 1000

@@ -18,7 +18,7 @@ from compress.data import Split
 from compress.metric import evidence_of, metric_of, metrics_for
 from compress.task import task_of
 from evaluation.measurement import Comparison, Gate, Measurement, Run, read_run, write_run
-from evaluation.predictions import FOLDER, write_predictions
+from evaluation.quality.predictions import FOLDER, write_predictions
 
 RUNS = 50
 EXAMPLES = 1060

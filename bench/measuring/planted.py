@@ -10,7 +10,7 @@ from typing import Any
 from bench.measuring.part import TARGET, Part, tell
 from bench.measuring.sample import ROUNDS, Slowed, opened, sample_bundle, sitting_conditions
 from evaluation.measurement import Gate, Measurement
-from evaluation.speed import speed_comparisons, time_all
+from evaluation.speed.speed import speed_comparisons, time_all
 
 SITTINGS = 10
 FOUND = 9

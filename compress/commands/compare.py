@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compress.security import printable
-from evaluation.across import across
-from evaluation.kept import Kept
+from evaluation.across.across import across
+from evaluation.across.kept import Kept
 from evaluation.measurement import Across, Run, read_run
 from reports.cast import labels_of
 from reports.page import write_report

@@ -27,10 +27,10 @@ from compress.sources import Lock, Sources
 from compress.store.store import cache_root
 from compress.tables.table import TableSettings, read_table
 from compress.task import Task
-from evaluation.energy import energy_note
 from evaluation.measurement import Run, Target, write_run
-from evaluation.predictions import FOLDER, write_predictions
+from evaluation.quality.predictions import FOLDER, write_predictions
 from evaluation.sitting import Conditions, Processes, Sitting, Subject
+from evaluation.speed.energy import energy_note
 from evaluation.suite import measure as measure_subjects
 from reports.page import write_report
 from reports.table import results_table
@@ -54,7 +54,7 @@ class Request:
     """Columns of the table whose values the report judges apart."""
 
 
-def how(
+def settings_of(
     metrics: Sequence[str], rounds: int, processes: Processes, *, footprint: bool, quote: bool, price: str | None
 ) -> Measure:
     """The options of the command line as a recipe's `measure`.
@@ -104,7 +104,7 @@ def measure(request: Request, output: Path | None) -> Run:
     with shown() as tell:
         names = [subject.target.name for subject in subjects]
         sitting = measure_subjects(subjects, conditions, baselines=names, progress=tell)
-    run = _as_run(sitting, conditions, typed(request))
+    run = _as_run(sitting, conditions, command_line(request))
     if output is not None:
         _write(run, sitting, conditions.test, first.task, output)
     return run
@@ -180,6 +180,9 @@ def _test_split(request: Request, task: Task, labels: tuple[str, ...]) -> Split:
     path = Path(request.data)
     named = task.target in ("class", "classes", "tags")
     if path.suffix in (".yaml", ".yml") or request.data in recipes.names():
+        for option, given in (("--columns", request.columns), ("--slices", request.slices)):
+            if given:
+                raise DataError(f"{option}: {request.data} is a recipe, whose tables say that themselves")
         file = recipes.find(request.data)
         recipe = read_recipe(file)
         sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
@@ -229,7 +232,7 @@ def _columns(text: str) -> dict[str, str | int]:
     return found
 
 
-def typed(request: Request) -> str:
+def command_line(request: Request) -> str:
     """The command that asks for this again; files outside the folder it is typed in are told by name alone."""
     how = request.how
     options: dict[str, Any] = {

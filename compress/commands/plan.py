@@ -25,6 +25,8 @@ from compress.weights import stored_weights
 
 Planned = dict[str, Any]
 
+TWINS = 2
+"""Targets that are timed twice, in a usual recipe."""
 QUALITY_SECONDS = 5.0
 """What predicting a test split of some thousand texts with one target takes."""
 FOOTPRINT_SECONDS = 5.0
@@ -163,7 +165,7 @@ def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:
         row = _stage_row(name, anatomy, recipe, width)
         rows.append(row | {"form": stage.produces.value, "seconds": work / rate})
     targets = len(recipe.measure.baselines) + len(recipe.stages)
-    measuring = SECONDS_A_ROUND * recipe.measure.rounds
+    measuring = SECONDS_A_ROUND * recipe.measure.rounds * (targets + TWINS)
     measuring += targets * (QUALITY_SECONDS + FOOTPRINT_SECONDS * recipe.measure.footprint)
     seconds = sum(row["seconds"] for row in rows) + measuring
     return {"stages": rows, "seconds": seconds, "seconds_measuring": measuring}

@@ -9,10 +9,10 @@ from compress.provenance import environment
 from compress.recipe import Recipe
 from compress.runner import Executed
 from compress.weights import stored_weights
-from evaluation.energy import energy_note
 from evaluation.measurement import Gate, Run
-from evaluation.peak import host_bytes
 from evaluation.sitting import Sitting
+from evaluation.speed.energy import energy_note
+from evaluation.speed.peak import host_bytes
 
 
 def assembled(recipe: Recipe, executed: Executed, sitting: Sitting, *, key: str, device: str, seconds: float) -> Run:
@@ -30,6 +30,7 @@ def assembled(recipe: Recipe, executed: Executed, sitting: Sitting, *, key: str,
     machine = environment(device, recipe.deploy.thread_count)
     machine["date"] = datetime.now(UTC).strftime("%Y-%m-%d")
     machine["seconds"] = round(seconds, 1)
+    machine["seconds_measuring"] = round(sitting.seconds, 1)
     machine["peak_memory_bytes"] = host_bytes()
     machine["energy"] = energy_note(device)
     machine["stages_reused"] = sum(outcome.reused for outcome in executed.outcomes)

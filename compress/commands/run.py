@@ -28,7 +28,7 @@ from compress.store.refusals import writing
 from compress.store.store import Store, cache_root
 from evaluation.gates import judge, margins
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
-from evaluation.predictions import FOLDER, write_predictions
+from evaluation.quality.predictions import FOLDER, write_predictions
 from evaluation.suite import measure
 from reports.page import write_report
 

@@ -30,7 +30,7 @@ from compress.sweep import Variant, read_variants
 from compress.sweep_local import Ending, execute, make_all
 from evaluation.gates import judge, margins
 from evaluation.measurement import FILE_NAME, Run, read_run, write_run
-from evaluation.predictions import FOLDER, write_predictions
+from evaluation.quality.predictions import FOLDER, write_predictions
 from evaluation.sitting import Sitting, Subject
 from evaluation.suite import measure
 from reports.page import write_report

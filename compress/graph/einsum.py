@@ -11,7 +11,7 @@ Axis = str | int
 
 
 def einsum_macs(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
-    """What is multiplied and summed, the operands taken from left to right, as torch and onnxruntime take them.
+    """What is multiplied and summed, the operands taken from left to right, as onnxruntime takes them.
 
     An axis that one operand has alone, and nothing else wants, is summed before anything is multiplied. Two operands
     that share no axis to sum over are multiplied number by number, which counts no more than any Mul does.

@@ -25,7 +25,8 @@ Call = Callable[[], object]
 
 LONG_CALL_MS = 150.0
 """Above it, one uncounted call is pause and warm-up at once: other pools have long stopped spinning when it ends."""
-_STABLE_WITHIN = 0.1  # relative; field timings on a shared machine scatter by about 8 %
+STABLE_WITHIN = 0.1
+"""Relative: calls that differ by less are warm. Timings on a shared machine scatter by about 8 %."""
 _MOST_FIRST_CALLS = 30
 _MOST_BLOCK_WARMUP = 10
 
@@ -91,7 +92,7 @@ class Limits:
         block_calls: counted calls, after which a block ends; whichever is first, but never before `fewest_calls`.
         pause_seconds: idle time before each block, until threads of the block before have stopped spinning.
         warmup_calls: calls at the start of each block that are not counted, at least; more, up to ten, until two in a
-            row agree within 10 %. Above 150 ms per call it is one call, and no pause.
+            row agree within 10 %. Above 150 ms per call it is one call, which is pause enough.
     """
 
     block_seconds: float = 0.5
@@ -236,7 +237,7 @@ def _until_stable(call: Call, clock: Clock, *, at_least: int, at_most: int, budg
         times_ms.append(clock.time_ms(call))
         if len(times_ms) < at_least:
             continue
-        if len(times_ms) > 1 and abs(times_ms[-1] - times_ms[-2]) <= _STABLE_WITHIN * times_ms[-2]:
+        if len(times_ms) > 1 and abs(times_ms[-1] - times_ms[-2]) <= STABLE_WITHIN * times_ms[-2]:
             break
         if min(times_ms) * len(times_ms) >= 1000 * budget_seconds:  # the fastest: one call that compiles is no reason
             break

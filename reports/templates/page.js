@@ -90,6 +90,8 @@
     tell();
     figure.view.addDataListener(`${bound.name}_store`, tell);
     for (const [place, button] of figure.toggles.entries()) {
+      button.hidden = !(symbols[place] && words[place]); // a long legend shows its first entries alone
+      if (button.hidden) continue;
       const [symbol, word] = [symbols[place], words[place]].map((each) => each.getBoundingClientRect());
       const top = Math.min(symbol.top, word.top);
       Object.assign(button.style, {

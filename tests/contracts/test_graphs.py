@@ -19,7 +19,7 @@ from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import agreement, fusion, parity, quantized
 from compress.surgery import keep_layers, keep_units
 from compress.task import task_of
-from evaluation.flops import work_of
+from evaluation.size.flops import work_of
 
 FAMILIES = catalog.names("families")
 

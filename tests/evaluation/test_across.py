@@ -11,12 +11,12 @@ import pytest
 from kept_runs import COUNT, TEST, made, scores_of
 from tiny import tiny_split
 
-from evaluation import across as module
-from evaluation.across import across
-from evaluation.doubts import doubts
-from evaluation.kept import Kept
+from evaluation.across import across as module
+from evaluation.across.across import across
+from evaluation.across.doubts import doubts
+from evaluation.across.kept import Kept
 from evaluation.measurement import Across, Comparison
-from evaluation.statistics import mcnemar
+from evaluation.statistics.significance import mcnemar
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from tiny import tiny_bundle, tiny_split
 from compress.data import Split
 from compress.deploy import Deploy
 from compress.task import task_of
-from evaluation.broke import EXAMPLES, what_broke
 from evaluation.measurement import Target
-from evaluation.quality import metrics_of
+from evaluation.quality.broke import EXAMPLES, what_broke
+from evaluation.quality.quality import metrics_of
 from evaluation.sitting import Conditions, Opened, Subject
 
 COUNT = 400
@@ -98,7 +98,7 @@ class TestFlips:
         assert tables["flips_count"][0]["broken"] == COUNT
 
     def test_many_targets_share_what_is_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("evaluation.broke.EXAMPLES_IN_ALL", 40)
+        monkeypatch.setattr("evaluation.quality.broke.EXAMPLES_IN_ALL", 40)
         test = tiny_split("test", COUNT)
         before, after = scores_of(labels_of(test)), scores_of(1 - labels_of(test))
         tables = broken(test, before, *[after] * 5)

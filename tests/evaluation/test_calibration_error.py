@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.calibration_error import CalibrationError
-from evaluation.statistics import interval_of, paired_drop
+from evaluation.statistics.intervals import interval_of, paired_drop
 
 METRIC = CalibrationError()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.energy import energy_note, meter_of
+from evaluation.speed.energy import energy_note, meter_of
 
 RANGE = 1_000_000
 

@@ -12,8 +12,8 @@ from compress import catalog
 from compress.errors import DataError
 from compress.metric import Metric, metric_of, metrics_for
 from compress.task import Target
-from evaluation.quality import drop_of
-from evaluation.shares import unseen
+from evaluation.quality.quality import drop_of
+from evaluation.statistics.shares import unseen
 
 TARGETS: tuple[Target | None, ...] = ("class", "classes", "number", "tags", "span", None)
 TAGS = ("O", "B-person", "I-person", "B-place", "I-place")

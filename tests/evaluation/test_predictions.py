@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_split
 
 from compress.errors import DataError
-from evaluation.predictions import read_predictions, write_predictions
+from evaluation.quality.predictions import read_predictions, write_predictions
 
 
 def test_every_target_has_its_scores_beside_labels_and_digest(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from compress.errors import DataError
 from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.calibration_error import CalibrationError
 from evaluation.metrics.f1 import F1
-from evaluation.seeds import combined, combined_drop
-from evaluation.statistics import Drop, interval_of, paired_drop
+from evaluation.statistics.intervals import Drop, interval_of, paired_drop
+from evaluation.statistics.seeds import combined, combined_drop
 
 accuracy = Accuracy().value
 EXAMPLES = 400

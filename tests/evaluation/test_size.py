@@ -15,14 +15,14 @@ from compress.bundle import Bundle
 from compress.deploy import Deploy, Shape
 from compress.errors import ExportError
 from compress.price import Price
-from evaluation import flops
-from evaluation.cost import cost_rows
-from evaluation.flops import input_shapes, work_of
-from evaluation.live import live_bytes
 from evaluation.measurement import Measurement, Target
-from evaluation.parts import part_rows
 from evaluation.sitting import Conditions, Opened, Subject
-from evaluation.size import size_comparison, size_rows
+from evaluation.size import flops
+from evaluation.size.cost import cost_rows
+from evaluation.size.flops import input_shapes, work_of
+from evaluation.size.live import live_bytes
+from evaluation.size.parts import part_rows
+from evaluation.size.size import size_comparison, size_rows
 
 SHAPES = (Shape(1, 7), Shape(3, 16))
 PRICE = Price(per_hour=0.18, currency="EUR")

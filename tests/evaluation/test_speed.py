@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,12 +16,13 @@ from bench.measuring.sample import Slowed
 from compress.deploy import Deploy, Shape
 from compress.errors import DataError
 from compress.runtimes.timing import Limits
-from evaluation import speed
 from evaluation.measurement import Comparison, Measurement, Target
-from evaluation.rounds import beyond_noise, joint_floor, off_by, paired_ratio
 from evaluation.sitting import Conditions, Opened, Read, Subject
-from evaluation.speed import speed_comparisons, speed_rows, time_all
-from evaluation.statistics import Interval
+from evaluation.speed import speed
+from evaluation.speed.rounds import beyond_noise, joint_floor, off_by, paired_ratio
+from evaluation.speed.seat import TextPlayer, Texts, Tokenizing
+from evaluation.speed.speed import speed_comparisons, speed_rows, time_all
+from evaluation.statistics.intervals import Interval
 
 
 def drifting(rounds: int, seed: int, *, slower: float = 1.0, calls: int = 10) -> tuple[list[Any], list[Any]]:
@@ -229,18 +231,40 @@ class TestSitting:
 
     def test_every_target_reads_the_same_texts_in_the_same_order(self):
         sessions = Sleepless(0.1), Sleepless(0.5)
-        sitting(*sessions)
-        tried = 2 * speed_tried()
-        seen = [session.read for session in sessions]
-        twice = seen[0][2 * tried :]  # the first target sits there twice
-        assert set(seen[1][tried:]) == set(twice)
-        assert len(set(seen[1])) == 12
-        assert len(twice) == 2 * len(seen[1][tried:])
+        sitting(*sessions, rounds=6)
+        first, second = (session.read for session in sessions)
+        assert set(first) == set(second)
+        assert len(set(second)) == 12
+        blocks = np.array_split(np.arange(6 * 13), 6)  # twelve counted, after one that is not
+        counted = [[second[-6 * 13 :][place] for place in block[1:]] for block in blocks]
+        assert all(block == counted[0] for block in counted)
+        assert len(first) - len(second) >= 6 * 13  # it sits there twice
+
+    def test_a_text_that_is_counted_was_not_read_just_before(self):
+        session, bundle = Sleepless(0.1), tiny_bundle()
+        texts = Texts(tuple(f"w{number} w1" for number in range(10)), None, 8)
+        limits = Limits(pause_seconds=0.0, warmup_calls=3)
+        player = TextPlayer(texts, Tokenizing(bundle.processor, 8), session, limits)
+        player.warm_up()
+        player.per_block = 2
+        for _ in range(7):
+            session.read.clear()
+            assert player.block().shape == (2, 2)
+            assert len(set(session.read)) == len(session.read) == 5
+
+    def test_a_tokenizer_without_padding_reads_batches_all_the_same(self):
+        bundle = tiny_bundle()
+        bare = copy.deepcopy(bundle.processor)
+        bare.pad_token = None
+        found = Tokenizing(bare, 8)(("w1 w2 w3", "w1"), None)
+        assert found["input_ids"].shape == found["attention_mask"].shape
+        assert found["attention_mask"].sum(axis=1).tolist()[0] > found["attention_mask"].sum(axis=1).tolist()[1]
+        assert bare.pad_token is None
 
     def test_slow_texts_are_fewer_in_a_block_and_all_are_read_in_the_end(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(speed, "TEXT_BLOCK_SECONDS", 0.0)
         opened, _ = sitting(Sleepless(0.1), rounds=12)
-        assert [len(block) for block in opened[0].times[Read(1, "apart")]] == [1] * 12
+        assert [len(block) for block in opened[0].times[Read(1, "apart")]] == [2] * 12
         assert len(set(opened[0].session.read)) == 12
 
     def test_a_99th_percentile_needs_ten_calls_beyond_it(self):
@@ -269,13 +293,6 @@ class TestSitting:
         time_all([one], conditions, lambda *_told: None)
         assert list(one.times) == [Shape(2, bundle.max_tokens)]
         assert set(asked) == {"pixel_values"}
-
-
-def speed_tried() -> int:
-    """Texts that a warm-up reads."""
-    from evaluation.seat import TRIED
-
-    return TRIED
 
 
 def _pictures() -> Any:

@@ -13,21 +13,12 @@ from evaluation.metrics.f1 import F1
 from evaluation.metrics.perplexity import Perplexity
 from evaluation.metrics.span_f1 import SpanF1
 from evaluation.metrics.spearman import Spearman
-from evaluation.shares import lost_bounds, p_lost
-from evaluation.statistics import (
-    Drop,
-    Interval,
-    Value,
-    agreement,
-    bootstrap_p_value,
-    holm,
-    interval_of,
-    mcnemar,
-    paired_drop,
-    percentile_interval,
-    right_or_wrong,
-    verdict,
-)
+from evaluation.speed.percentiles import percentile_interval
+from evaluation.statistics.evidence import right_or_wrong
+from evaluation.statistics.intervals import FEW_DIFFERING, Drop, Interval, agreement, interval_of, paired_drop
+from evaluation.statistics.shares import lost_bounds, p_lost
+from evaluation.statistics.significance import bootstrap_p_value, holm, mcnemar, verdict
+from evaluation.statistics.undivided import Value
 
 accuracy = Accuracy().value
 perplexity = Perplexity().value
@@ -288,10 +279,8 @@ class TestUndivided:
         assert len(held) > 5
         assert all(held)
 
-    def test_where_anything_differs_resampling_alone_speaks(self) -> None:
-        truth = np.random.default_rng(0).integers(0, 2, 100)
-        before, after = np.stack([truth, truth], axis=1), np.stack([truth, truth], axis=1)
-        after[0, 1] = 1 - after[0, 1]
+    def test_where_enough_differs_resampling_alone_speaks(self) -> None:
+        before, after = self._differing(FEW_DIFFERING + 1)
         metric = F1(classes=2)
         with_ends, without = (
             paired_drop(metric.value, before, after, higher_is_better=True, ends=ends, seed=0, resamples=200)
@@ -299,13 +288,29 @@ class TestUndivided:
         )
         assert with_ends == without
 
+    def test_one_example_lost_leaves_no_smaller_loss_possible_than_none_lost(self) -> None:
+        metric = F1(classes=2)
+        highs = [
+            paired_drop(metric.value, *self._differing(lost), higher_is_better=True, ends=metric.ends, seed=0).high
+            for lost in range(5)
+        ]
+        assert highs == sorted(highs)
+
+    @staticmethod
+    def _differing(lost: int) -> tuple[np.ndarray, np.ndarray]:
+        """Evidence of F1 on 100 examples: the baseline is right throughout, the target misses the first of class 1."""
+        truth = np.random.default_rng(0).integers(0, 2, 100)
+        before, after = np.stack([truth, truth], axis=1), np.stack([truth, truth], axis=1)
+        after[np.flatnonzero(truth)[:lost], 1] = 0
+        return before, after
+
     def test_many_different_examples_are_looked_at_in_part_and_say_nearly_the_same(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         truth, noise = np.random.default_rng(0).normal(size=(2, 400))
         evidence, metric = Spearman().evidence(truth, truth + noise), Spearman()
         whole = paired_drop_of(metric, evidence)
-        monkeypatch.setattr("evaluation.undivided.MOST_KINDS", 50)
+        monkeypatch.setattr("evaluation.statistics.undivided.MOST_KINDS", 50)
         assert 0.7 * whole.high < paired_drop_of(metric, evidence).high <= whole.high
 
     def test_a_figure_that_no_decision_can_change_has_no_width(self) -> None:
@@ -372,7 +377,7 @@ class TestIntervalOf:
         evidence = np.random.default_rng(0).integers(0, 2, (200, 2))
         metric = F1(classes=2).value
         at_once = interval_of(metric, evidence, seed=0)
-        monkeypatch.setattr("evaluation.statistics._CHUNK_BYTES", 1)
+        monkeypatch.setattr("evaluation.statistics.intervals._CHUNK_BYTES", 1)
         assert interval_of(metric, evidence, seed=0, resamples=2000) == at_once
 
     @pytest.mark.parametrize("examples", [10_000, 50_000])

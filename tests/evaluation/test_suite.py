@@ -20,10 +20,13 @@ from compress.runtime import runtime_of
 from compress.runtimes.timing import Limits
 from compress.task import Target as Labels
 from compress.task import Task
-from evaluation import quality, speed, statistics, suite
+from evaluation import suite
 from evaluation.measurement import Comparison, Target
-from evaluation.quality import corrected
+from evaluation.quality import quality
+from evaluation.quality.quality import corrected
 from evaluation.sitting import Conditions, Sitting, Subject
+from evaluation.speed import speed
+from evaluation.statistics import intervals
 from evaluation.suite import measure
 
 COUNT = 90
@@ -215,7 +218,7 @@ def test_targets_of_which_none_is_finite_are_refused_with_their_numbers():
 
 
 def test_verdicts_are_by_the_p_value_that_is_adjusted_for_all_comparisons_by_a_metric(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(statistics, "mcnemar", lambda *_: 0.02)
+    monkeypatch.setattr(intervals, "mcnemar", lambda *_: 0.02)
     [alone] = [row for row in sitting("right", "worse").comparisons if row.conditions.get("metric") == "accuracy"]
     assert (alone.p_value, alone.adjusted_p_value, alone.verdict) == (0.02, 0.02, "worse")
     many = sitting("right", *["worse"] * 2)  # each of three with each other
@@ -293,13 +296,13 @@ def test_a_stage_that_fails_once_it_is_called_ends_the_run(kind: str):
 def test_nothing_is_called_worse_that_the_test_does_not_bear_out(monkeypatch: pytest.MonkeyPatch):
     """The interval and the p-value come from two methods, and near the limit they may differ."""
     for p_value, verdict in ((0.04, "worse"), (0.05, "tie")):
-        monkeypatch.setattr(statistics, "mcnemar", lambda *_, p_value=p_value: p_value)
+        monkeypatch.setattr(intervals, "mcnemar", lambda *_, p_value=p_value: p_value)
         assert comparison(sitting("right", "worse"), "quality_drop", metric="accuracy").verdict == verdict
 
 
 def test_only_what_is_right_or_wrong_has_the_exact_test(monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(statistics, "mcnemar", lambda before, _after: asked.append(len(before)) or 0.123)
+    monkeypatch.setattr(intervals, "mcnemar", lambda before, _after: asked.append(len(before)) or 0.123)
     found = sitting("right", "worse", metrics=("accuracy", "f1", "matthews"))
     p_values = {m: comparison(found, "quality_drop", metric=m).p_value for m in ("accuracy", "f1", "matthews")}
     assert asked.count(COUNT) == 1  # the others are parts of the split

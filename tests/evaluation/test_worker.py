@@ -22,14 +22,14 @@ from compress.errors import ModelError
 from compress.inputs import timing_inputs
 from compress.runtime import runtime_of
 from compress.runtimes.timing import Limits
-from evaluation import footprint, peak
-from evaluation.apart import parcels
-from evaluation.footprint import footprints
 from evaluation.measurement import Target
-from evaluation.seat import Texts
 from evaluation.sitting import Conditions, Opened, Read, Subject
-from evaluation.speed import speed_comparisons, time_all
-from evaluation.worker import Held, Parcel, Worker
+from evaluation.speed import footprint, peak
+from evaluation.speed.apart import parcels
+from evaluation.speed.footprint import footprints
+from evaluation.speed.seat import Texts
+from evaluation.speed.speed import speed_comparisons, time_all
+from evaluation.speed.worker import Held, Parcel, Worker
 
 ROOT = Path(__file__).parents[2]
 TEST = tiny_split("test", 20, seed=3)
@@ -100,7 +100,7 @@ import sys, time
 from pathlib import Path
 from compress.bundle import Form
 from compress.runtimes.timing import Limits
-from evaluation.worker import Parcel, Worker
+from evaluation.speed.worker import Parcel, Worker
 file = Path({str(graph.subject.bundle.graph.path)!r})
 parcel = Parcel("onnxruntime", "cpu", 1, Form.ONNX, file, {{}}, None, None, ())
 worker = Worker("w", parcel, Limits())
@@ -116,7 +116,7 @@ time.sleep(60)
 
 
 def test_a_graph_is_run_without_torch():
-    code = "import sys, evaluation.worker, compress.runtimes.onnxruntime\nprint('torch' in sys.modules)"
+    code = "import sys, evaluation.speed.worker, compress.runtimes.onnxruntime\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "False"
 
@@ -145,7 +145,7 @@ def test_what_can_not_be_written_is_left_out_with_a_reason(bundle: Bundle, monke
     def refuse(*_: Any) -> None:
         raise ValueError("no such type\nand more")
 
-    monkeypatch.setattr("evaluation.apart.write_weights", refuse)
+    monkeypatch.setattr("evaluation.speed.apart.write_weights", refuse)
     one = opened("odd", "torch-fp32", bundle)
     rows, skipped = footprints([one], conditions(), lambda *_: None)
     assert rows == []
@@ -190,8 +190,8 @@ def test_a_footprint_has_load_time_and_memory_of_every_shape_the_smallest_first(
 
 @pytest.mark.slow
 def test_targets_apart_are_timed_as_those_in_one_process(graph: Opened, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("evaluation.speed.LIMITS", LIMITS)
-    monkeypatch.setattr("evaluation.speed.TEXTS", 6)
+    monkeypatch.setattr("evaluation.speed.speed.LIMITS", LIMITS)
+    monkeypatch.setattr("evaluation.speed.speed.TEXTS", 6)
     torch_target = opened("torch", "torch-fp32", tiny_bundle())
     both, where = [torch_target, graph], conditions("1x8", processes="apart")
     time_all(both, where, lambda *_: None)

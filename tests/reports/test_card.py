@@ -53,7 +53,7 @@ def test_the_license_is_the_one_that_the_source_states(stated, told):
 def test_a_license_that_the_source_does_not_state_is_not_made_up():
     card = from_source()
     assert not any(key.startswith("license") for key in front_matter(card))
-    assert "The source states no license." in card
+    assert "The source's own card states no license" in card
     bare = model_card(sample_run().model_copy(update={"tables": {}}), loads_in_stock_class=True)
     assert "license" not in bare
 

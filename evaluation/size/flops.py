@@ -1,7 +1,7 @@
 """What one forward pass takes: its FLOPs, and the memory of its intermediate tensors.
 
 Of an ONNX graph both are counted on the graph itself. Of a torch model torch's own `FlopCounterMode` counts the FLOPs
-while the model runs, and what lives at once is watched (`evaluation.live`). The model's `Anatomy` stands in where a
+while the model runs, and what lives at once is watched (`live.py`). The model's `Anatomy` stands in where a
 graph can't be read on this machine. All three count matrix products, a multiply-accumulate as 2.
 """
 
@@ -18,7 +18,7 @@ from compress.graph.activations import activation_bytes
 from compress.graph.flops import graph_flops
 from compress.graph.shapes import shaped_graph
 from compress.inputs import example_inputs, input_names
-from evaluation.live import live_bytes
+from evaluation.size.live import live_bytes
 
 if TYPE_CHECKING:
     import torch

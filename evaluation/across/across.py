@@ -13,13 +13,14 @@ from itertools import combinations
 from typing import Any
 
 from compress.errors import DataError
-from evaluation import statistics
-from evaluation.comparable import why_not_quality, why_not_speed
-from evaluation.kept import Kept
+from evaluation.across.comparable import why_not_quality, why_not_speed
+from evaluation.across.kept import Kept
 from evaluation.measurement import Across, Comparison, Measurement, Obstacle, SeedGroup
-from evaluation.quality import corrected, drop_of
-from evaluation.rounds import beyond_noise
-from evaluation.seeds import combined, combined_drop
+from evaluation.quality.quality import corrected, drop_of
+from evaluation.speed.rounds import beyond_noise
+from evaluation.statistics.intervals import Interval, agreement
+from evaluation.statistics.seeds import combined, combined_drop
+from evaluation.statistics.significance import verdict
 
 SEED = 13
 """Of the resamples: the same for any set of runs, so that adding one changes no other's figures."""
@@ -137,7 +138,7 @@ def _agreement(first: Kept, second: Kept) -> Comparison:
         unit="ratio",
         count=len(likeness),
         conditions={"data": one.data},
-        **vars(statistics.agreement(likeness, seed=SEED)),
+        **vars(agreement(likeness, seed=SEED)),
     )
 
 
@@ -155,7 +156,7 @@ def _size(first: Kept, second: Kept) -> Iterator[Comparison]:
             name="compression_ratio",
             value=ratio,
             unit="ratio",
-            verdict=statistics.verdict(ratio, ratio, no_difference=1.0, higher_is_better=True),
+            verdict=verdict(ratio, ratio, no_difference=1.0, higher_is_better=True),
         )
 
 
@@ -190,7 +191,7 @@ def _speedup(first: Kept, second: Kept, before: Measurement, after: Measurement)
     ratio = before.value / after.value
     below = math.hypot(_log(before.value, before.low), _log(after.high, after.value))
     above = math.hypot(_log(before.high, before.value), _log(after.value, after.low))
-    found = statistics.Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above))
+    found = Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above))
     shape = {"batch": before.conditions["batch"], "tokens": before.conditions["tokens"]}
     drift = _drift(first, second, shape)
     noise = sum(_noise(kept, shape) for kept in (first, second)) + (drift or 0.0)

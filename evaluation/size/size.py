@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation import statistics
-from evaluation.flops import work_of
 from evaluation.measurement import Comparison, Measurement
 from evaluation.sitting import Conditions, Opened
+from evaluation.size.flops import work_of
+from evaluation.statistics.significance import verdict
 
 _RUN_OTHERWISE = ("torch-compile", "torch-bf16", "torch-fp16", "torch-dynamic-int8")
 """Runtimes that make another program of a torch model than the one whose tensors are counted."""
@@ -43,5 +43,5 @@ def size_comparison(one: Opened, baseline: Opened) -> Comparison:
         name="compression_ratio",
         value=ratio,
         unit="ratio",
-        verdict=statistics.verdict(ratio, ratio, no_difference=1.0, higher_is_better=True),
+        verdict=verdict(ratio, ratio, no_difference=1.0, higher_is_better=True),
     )

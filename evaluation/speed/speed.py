@@ -1,8 +1,9 @@
 """Speed: all targets timed in interleaved blocks, at fixed shapes and on real texts, and how much faster each one is.
 
-The first target of every runtime is timed a second time, as its own twin. How far the ratio of the two lies from 1 is
-that runtime's noise floor at that shape: a speed-up whose interval does not clear 1 by the joint floor of its two sides
-is a tie.
+One target of every runtime is timed a second time, as its own twin: on the first target's runtime that one, which all
+are compared with; on others the last, which a recipe is about. How far the ratio of the two lies from 1 is that
+runtime's noise floor at that shape: a speed-up whose interval does not clear 1 by the joint floor of its two sides is a
+tie.
 """
 
 from __future__ import annotations
@@ -17,34 +18,32 @@ import numpy as np
 from compress.deploy import Shape
 from compress.errors import ModelError
 from compress.inputs import timing_inputs
-from compress.recipe import SECONDS_A_ROUND
+from compress.recipe import FEWEST_ROUNDS, SECONDS_A_ROUND
 from compress.runtimes.timing import Enough, Limits, take_turns
-from evaluation import statistics
-from evaluation.apart import parcels
 from evaluation.measurement import Comparison, Measurement
-from evaluation.rounds import beyond_noise, joint_floor, off_by, paired_ratio
-from evaluation.seat import Seat, Seated, Texts, Tokenizing
 from evaluation.sitting import TOKENIZATION, Conditions, Opened, Progress, Read, Timed, ran_on
-from evaluation.worker import Worker
+from evaluation.speed.apart import parcels
+from evaluation.speed.percentiles import percentile_interval
+from evaluation.speed.rounds import beyond_noise, joint_floor, off_by, paired_ratio
+from evaluation.speed.seat import Seat, Seated, Texts, Tokenizing
+from evaluation.speed.worker import Worker
+from evaluation.statistics.intervals import Interval, interval_of
 
 LIMITS = Limits(block_seconds=0.1, block_calls=5, pause_seconds=0.03, warmup_calls=3, fewest_calls=1)
 """Many short blocks, with short pauses: what a shared machine does changes within a second, so the closer two blocks
-lie, the more of it they share. In sittings recorded at 1x128 ratios scattered half as much as with blocks of ten calls
-after 0.1 s; and after 0.03 s other runtimes' threads sleep, as equal times in this process and apart show."""
-
-FEWEST_ROUNDS = 6
-"""However long they take: fewer give no interval of 95 %."""
+lie, the more of it they share. `make bench-measuring` tries whether other runtimes' threads sleep by then, by timing
+each runtime beside the others and alone."""
 
 TEXTS = 128
 """Texts of the split that are read."""
 TEXT_BLOCK_SECONDS = 0.15
 """What the slowest target may take for the texts of one block."""
+_FEWEST_BATCHES = 2
 
 BEYOND_P99 = 10
 """Counted calls that have to lie beyond a 99th percentile before it is one."""
 
 _PERCENTILES = (("latency_p50_ms", 50.0), ("latency_p95_ms", 95.0), ("latency_p99_ms", 99.0))
-_TWIN = " (again)"
 
 
 def time_all(opened: Sequence[Opened], conditions: Conditions, progress: Progress, *, texts: bool = True) -> None:
@@ -54,7 +53,7 @@ def time_all(opened: Sequence[Opened], conditions: Conditions, progress: Progres
     shapes = conditions.deploy.shapes
     reads = texts and opened[0].subject.bundle.task.modality == "text"
     pieces: list[Shape | int] = [*shapes, *(dict.fromkeys(shape.batch for shape in shapes) if reads else ())]
-    last = time.monotonic() + SECONDS_A_ROUND * conditions.rounds
+    last = time.monotonic() + SECONDS_A_ROUND * conditions.rounds * len(_sitters(opened))
     with _seats(opened, conditions) as seats:
         for index, piece in enumerate(pieces):
             enough = Enough(FEWEST_ROUNDS, (last - time.monotonic()) / (len(pieces) - index))
@@ -106,7 +105,7 @@ def _latencies(
 ) -> Iterator[Measurement]:
     count = sum(len(block) for block in rounds)
     for name, percentile in _PERCENTILES:
-        found = statistics.percentile_interval(rounds, percentile, seed=conditions.seed)
+        found = percentile_interval(rounds, percentile, seed=conditions.seed)
         if name == "latency_p99_ms" and int((np.concatenate(rounds) > found.value).sum()) < BEYOND_P99:
             continue
         yield Measurement(
@@ -137,7 +136,7 @@ def _throughput(
         count=int(sums[:, 1].sum()),
         higher_is_better=True,
         conditions=about,
-        **vars(statistics.interval_of(per_second, sums, seed=conditions.seed)),
+        **vars(interval_of(per_second, sums, seed=conditions.seed)),
     )
 
 
@@ -145,7 +144,7 @@ def _noise(one: Opened, timed: Timed, about: dict[str, Any]) -> Measurement:
     """The ratio of a target to itself, larger over smaller."""
     found = paired_ratio(one.times[timed], one.twin[timed])
     if found.value < 1:
-        found = statistics.Interval(1 / found.value, 1 / found.high, 1 / found.low)
+        found = Interval(1 / found.value, 1 / found.high, 1 / found.low)
     return Measurement(
         target=one.name,
         name="noise",
@@ -163,7 +162,7 @@ def _conditions(one: Opened, timed: Timed, conditions: Conditions) -> dict[str, 
     if isinstance(timed, Shape):
         return {"batch": timed.batch, "tokens": timed.tokens} | about
     texts = {"inputs": "texts", "batch": timed.batch, "tokenization": timed.tokenization}
-    return texts | {"mean_tokens": one.mean_tokens} | about
+    return texts | {"mean_tokens": one.mean_tokens.get(timed.batch)} | about
 
 
 def _part(progress: Progress, index: int, count: int) -> Callable[[float, str], None]:
@@ -178,7 +177,7 @@ def _part(progress: Progress, index: int, count: int) -> Callable[[float, str], 
 @contextmanager
 def _seats(opened: Sequence[Opened], conditions: Conditions) -> Iterator[dict[str, Seated]]:
     """Where each target, and each twin, is timed: in this process, or each in one of its own."""
-    named = {one.name: one for one in opened} | {one.name + _TWIN: one for one in _twins(opened).values()}
+    named = _sitters(opened)
     if conditions.processes == "one":
         yield {
             name: Seat(one.session, one.subject.bundle.processor, conditions.device, LIMITS)
@@ -201,13 +200,26 @@ def _seats(opened: Sequence[Opened], conditions: Conditions) -> Iterator[dict[st
 
 
 def _twins(opened: Sequence[Opened]) -> dict[str, Opened]:
-    """The targets that are timed twice, by runtime: the first of each."""
-    return {one.subject.target.runtime: one for one in reversed(opened)}
+    """The target of each runtime that is timed twice, by a name for its twin that no target has."""
+    first = opened[0].subject.target.runtime
+    last = {one.subject.target.runtime: one for one in opened if one.subject.target.runtime != first}
+    named = {}
+    for one in (opened[0], *last.values()):
+        name = f"{one.name} (again)"
+        while name in {other.name for other in opened}:
+            name += "'"
+        named[name] = one
+    return named
 
 
-def _names_of(one: Opened, seats: Mapping[str, Seated]) -> list[str]:
+def _sitters(opened: Sequence[Opened]) -> dict[str, Opened]:
+    """Whom each seat is for, by the seat's name."""
+    return {one.name: one for one in opened} | _twins(opened)
+
+
+def _names_of(one: Opened, opened: Sequence[Opened]) -> list[str]:
     """The seats that a target has: two where it is timed twice."""
-    return [name for name in (one.name, one.name + _TWIN) if name in seats]
+    return [name for name, sitter in _sitters(opened).items() if sitter is one]
 
 
 def _time_shape(
@@ -220,7 +232,7 @@ def _time_shape(
 ) -> None:
     for one in opened:
         inputs = timing_inputs(one.subject.bundle, conditions.test, shape)
-        for name in _names_of(one, seats):
+        for name in _names_of(one, opened):
             seats[name].take(inputs)
     times = take_turns(
         seats,
@@ -242,13 +254,14 @@ def _time_texts(
 ) -> None:
     """The same texts in the same order for every target; fewer in a block where the slowest takes long for them."""
     slowest_ms = 0.0
+    most = min(one.subject.bundle.max_tokens for one in opened)  # all read as much
     for one in opened:
-        texts = _texts(one, conditions, batch)
-        one.mean_tokens = _mean_tokens(one, texts)
-        for name in _names_of(one, seats):
+        texts = _texts(one, conditions, batch, most)
+        one.mean_tokens[batch] = _mean_tokens(one, texts)
+        for name in _names_of(one, opened):
             seats[name].read(texts)
             slowest_ms = max(slowest_ms, seats[name].warm_up())
-    count = int(np.clip(1000 * TEXT_BLOCK_SECONDS / max(slowest_ms, 1e-3), 1, len(texts.batches())))
+    count = int(np.clip(1000 * TEXT_BLOCK_SECONDS / max(slowest_ms, 1e-3), _FEWEST_BATCHES, TEXTS))
     for seat in seats.values():
         seat.read_in_blocks_of(count)
     times = take_turns(
@@ -262,15 +275,15 @@ def _time_texts(
         _keep(opened, Read(batch, tokenization), {name: [block[:, column] for block in times[name]] for name in times})
 
 
-def _texts(one: Opened, conditions: Conditions, batch: int) -> Texts:
+def _texts(one: Opened, conditions: Conditions, batch: int, most: int) -> Texts:
     """A sample of the split, drawn by the seed and repeated where it fills no batch; second texts where the task reads
     both in one row."""
     test, bundle = conditions.test, one.subject.bundle
     drawn = np.random.default_rng(conditions.seed).permutation(len(test))[: max(TEXTS, batch)]
     chosen = test.rows(np.resize(drawn, max(len(drawn), batch)))
     word = np.ones(1, dtype=np.int64)
-    together = chosen.pairs is not None and bundle.task.rows([word, word], (2, 3), bundle.max_tokens)[0].max() == 1
-    return Texts(chosen.texts, chosen.pairs if together else None, bundle.max_tokens, batch)
+    together = chosen.pairs is not None and bundle.task.rows([word, word], (2, 3), most)[0].max() == 1
+    return Texts(chosen.texts, chosen.pairs if together else None, most, batch)
 
 
 def _mean_tokens(one: Opened, texts: Texts) -> float:
@@ -284,9 +297,9 @@ def _mean_tokens(one: Opened, texts: Texts) -> float:
 def _keep(opened: Sequence[Opened], timed: Timed, times: Mapping[str, list[np.ndarray]]) -> None:
     """Each target's rounds, the twins', and each runtime's noise floor."""
     floors: dict[str, float] = {}
-    for runtime, twin in _twins(opened).items():
-        twin.twin[timed] = times[twin.name + _TWIN]
-        floors[runtime] = off_by(paired_ratio(times[twin.name], twin.twin[timed]))
+    for name, twin in _twins(opened).items():
+        twin.twin[timed] = times[name]
+        floors[twin.subject.target.runtime] = off_by(paired_ratio(times[twin.name], times[name]))
     for one in opened:
         one.times[timed] = times[one.name]
         one.noise[timed] = floors[one.subject.target.runtime]

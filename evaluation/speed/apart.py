@@ -11,7 +11,7 @@ from compress.bundle import Bundle, Form
 from compress.errors import CompressError
 from compress.weights import write_weights
 from evaluation.sitting import Conditions, Opened
-from evaluation.worker import Parcel
+from evaluation.speed.worker import Parcel
 
 
 @contextmanager

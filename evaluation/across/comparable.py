@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.kept import Kept
+from evaluation.across.kept import Kept
 from evaluation.measurement import Measurement
-from evaluation.predictions import Predictions
+from evaluation.quality.predictions import Predictions
 
 _MACHINE = {"cpu": "processor", "cores": "number of cores", "os": "operating system", "device": "device"}
 _RUNTIMES = ("torch", "onnxruntime", "openvino")

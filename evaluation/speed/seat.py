@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from compress.runtime import Session
-from compress.runtimes.timing import LONG_CALL_MS, CallPlayer, Limits, Player, clock_of, no_garbage_collection
+from compress.runtimes.timing import (
+    LONG_CALL_MS,
+    STABLE_WITHIN,
+    CallPlayer,
+    Limits,
+    Player,
+    clock_of,
+    no_garbage_collection,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 TRIED = 8
 """Batches of texts that warm a target up, and that say how long one takes, at most."""
 TRIED_SECONDS = 1.0
-"""After so long no further one is tried."""
+"""After so long they are not tried once more."""
 
 Batch = tuple[tuple[str, ...], tuple[str, ...] | None]
 
@@ -99,6 +107,8 @@ class Tokenizing:
 
     def __init__(self, tokenizer: Any, max_tokens: int) -> None:
         self._tokenizer = copy.deepcopy(tokenizer)  # a call may change how a fast tokenizer truncates
+        if self._tokenizer.pad_token is None:  # what stands where nothing is attended to has no meaning
+            self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.convert_ids_to_tokens(0)
         self._settings = {
             "truncation": True,
             "max_length": max_tokens,
@@ -127,28 +137,28 @@ class TextPlayer:
         self.per_block = len(self._batches)
 
     def warm_up(self) -> float:
-        """The mean time of a batch, tokenization included, once the first few were read."""
-        self._tried()
-        self._typical_ms = float(np.mean(self._tried()))
+        """The mean time of a batch, tokenization included, once reading the first few takes the same twice in a row."""
+        started, before = time.monotonic(), 0.0
+        while not self._typical_ms:
+            now = float(np.mean([self._read(*batch)[1] for batch in self._batches[:TRIED]]))
+            if abs(now - before) <= STABLE_WITHIN * before or time.monotonic() - started > TRIED_SECONDS:
+                self._typical_ms = now
+            before = now
         return self._typical_ms
 
     def block(self) -> Float[np.ndarray, "batch 2"]:
-        """Milliseconds of each batch: the model alone, and with tokenization."""
-        chosen = [self._batches[(self._next + place) % len(self._batches)] for place in range(self.per_block)]
-        self._next += self.per_block
+        """Milliseconds of each batch: the model alone, and with tokenization.
+
+        What is not counted are the batches before: read twice in a row, a text would find its length prepared for.
+        """
+        uncounted = 1 if self._typical_ms > LONG_CALL_MS else self._limits.warmup_calls
         with no_garbage_collection():
             time.sleep(self._limits.pause_seconds)
-            for batch in chosen[: 1 if self._typical_ms > LONG_CALL_MS else self._limits.warmup_calls]:
-                self._read(*batch)
-            return np.array([self._read(*batch) for batch in chosen])
-
-    def _tried(self) -> list[float]:
-        started, times = time.monotonic(), list[float]()
-        for batch in self._batches[:TRIED]:
-            times.append(self._read(*batch)[1])
-            if time.monotonic() - started > TRIED_SECONDS:
-                break
-        return times
+            for place in range(self._next - uncounted, self._next):
+                self._read(*self._batches[place % len(self._batches)])
+            places = range(self._next, self._next + self.per_block)
+            self._next += self.per_block
+            return np.array([self._read(*self._batches[place % len(self._batches)]) for place in places])
 
     def _read(self, texts: tuple[str, ...], pairs: tuple[str, ...] | None) -> tuple[float, float]:
         start = time.perf_counter_ns()

@@ -12,10 +12,10 @@ import numpy as np
 from compress.data import Split
 from compress.errors import DataError
 from compress.metric import Metric, evidence_of, metric_of
-from evaluation import statistics
-from evaluation.quality import drop_of
-from evaluation.recall import recalls
+from evaluation.quality.quality import drop_of
+from evaluation.quality.recall import recalls
 from evaluation.sitting import Conditions, Opened
+from evaluation.statistics.significance import holm
 
 FEWEST = 20
 """Examples that a slice must have to be judged; of fewer, only the figures are given."""
@@ -53,7 +53,7 @@ def sliced(others: Sequence[Opened], reference: Opened, conditions: Conditions) 
     """
     rows = [row for one in others for row in _of_one(one, reference, conditions)]
     judged = [row for row in rows if row["p_value"] is not None]
-    for row, p_value in zip(judged, statistics.holm([row["p_value"] for row in judged]), strict=True):
+    for row, p_value in zip(judged, holm([row["p_value"] for row in judged]), strict=True):
         row["adjusted_p_value"] = p_value
     return rows
 
@@ -84,7 +84,8 @@ def _of_parts(one: Opened, reference: Opened, conditions: Conditions) -> Iterato
     name, metric = _metric(one, conditions)
     task, truth = one.subject.bundle.task, conditions.test.labels
     before, after = (evidence_of(metric, task, truth, each.predictions) for each in (reference, one))
-    for what, value, places in _parts(conditions.test, task.target, one.subject.bundle.labels):
+    labels, quote = one.subject.bundle.labels, conditions.quote
+    for what, value, places in _parts(conditions.test, task.target, labels, quote=quote):
         yield _Slice(what, value, name, metric, before[places], after[places])
 
 
@@ -113,7 +114,7 @@ def _compared(metric: Metric, before: np.ndarray, after: np.ndarray, seed: int) 
     return row | {"low": drop.low, "high": drop.high, "p_value": drop.p_value}
 
 
-def _parts(test: Split, target: str | None, names: Sequence[str]) -> Iterator[Part]:
+def _parts(test: Split, target: str | None, names: Sequence[str], *, quote: bool) -> Iterator[Part]:
     if test.labels is not None and target == "class":
         for index, name in enumerate(names):
             yield "label", name, np.flatnonzero(test.labels == index)
@@ -128,7 +129,9 @@ def _parts(test: Split, target: str | None, names: Sequence[str]) -> Iterator[Pa
         if numbers is not None and len(np.unique(numbers)) > MOST_VALUES:
             yield from _quarters(column, numbers, "")
             continue
-        for value, _ in Counter(values).most_common(MOST_VALUES):
+        for value, count in Counter(values).most_common(MOST_VALUES):
+            if not quote and count < FEWEST:  # it may be a name, or a text of its own
+                continue
             yield column, value, np.flatnonzero([each == value for each in values])
 
 

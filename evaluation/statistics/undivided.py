@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.shares import p_lost, unseen
+from evaluation.statistics.shares import p_lost, unseen
 
 Value = Callable[[np.ndarray], np.ndarray]
 """A metric's figure: evidence (..., examples, columns) to (...)."""

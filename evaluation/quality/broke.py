@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.flips import flipped
+from evaluation.quality.flips import flipped
+from evaluation.quality.slices import sliced
 from evaluation.sitting import Conditions, Opened
-from evaluation.slices import sliced
 
 EXAMPLES = 100
 """Flipped examples that are shown of one target, at most."""

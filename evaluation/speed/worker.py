@@ -21,9 +21,9 @@ from compress.errors import ModelError
 from compress.runtime import Session, runtime_of
 from compress.runtimes.timing import Limits
 from compress.task import Task
-from evaluation import peak
-from evaluation.energy import meter_of
-from evaluation.seat import Seat, Texts
+from evaluation.speed import peak
+from evaluation.speed.energy import meter_of
+from evaluation.speed.seat import Seat, Texts
 
 if TYPE_CHECKING:
     import numpy as np

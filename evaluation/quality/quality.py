@@ -11,9 +11,10 @@ from compress.batching import Batch, batches, in_order
 from compress.data import Split
 from compress.errors import DataError
 from compress.metric import Metric, evidence_of, metric_of
-from evaluation import statistics
 from evaluation.measurement import NOT_FINITE, Comparison, Measurement, Skipped
 from evaluation.sitting import Conditions, Opened, Progress, Subject, ran_on, split_of
+from evaluation.statistics.intervals import Drop, agreement, interval_of, paired_drop
+from evaluation.statistics.significance import holm
 
 if TYPE_CHECKING:
     from compress.bundle import Bundle
@@ -72,7 +73,7 @@ def quality_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
         return [_not_finite(one, conditions)]
     rows = []
     for name, metric in one.metrics.items():
-        found = statistics.interval_of(
+        found = interval_of(
             metric.value, one.evidence[name], seed=conditions.seed, overstates=metric.overstates, ends=metric.ends
         )
         rows.append(
@@ -103,7 +104,7 @@ def quality_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -
         unit="ratio",
         count=len(conditions.test),
         conditions=split_of(conditions),
-        **vars(statistics.agreement(likeness, seed=conditions.seed)),
+        **vars(agreement(likeness, seed=conditions.seed)),
     )
     return [*(_quality_drop(name, one, baseline, conditions) for name in one.metrics), alike]
 
@@ -127,7 +128,7 @@ def corrected(rows: Sequence[Comparison], baselines: Sequence[str] | None = None
             families.setdefault((row.conditions["metric"], of_steps), []).append(place)
     found = list(rows)
     for places in families.values():
-        adjusted = statistics.holm([p for place in places if (p := rows[place].p_value) is not None])
+        adjusted = holm([p for place in places if (p := rows[place].p_value) is not None])
         for place, p_value in zip(places, adjusted, strict=True):
             change = {"adjusted_p_value": p_value} | ({"verdict": "tie"} if p_value >= SIGNIFICANT else {})
             found[place] = rows[place].model_copy(update=change)
@@ -142,13 +143,13 @@ def drop_of(
     seed: int,
     margin: float | None = None,
     resamples: int = 2000,
-) -> statistics.Drop:
+) -> Drop:
     """What is lost by a metric, from both sides' evidence.
 
     Raises:
         DataError: as `paired_drop`.
     """
-    return statistics.paired_drop(
+    return paired_drop(
         metric.value,
         before,
         after,

@@ -14,7 +14,8 @@ from scipy import stats
 
 from compress.errors import DataError
 from evaluation.measurement import Verdict
-from evaluation.statistics import Interval, verdict
+from evaluation.statistics.intervals import Interval
+from evaluation.statistics.significance import verdict
 
 
 def paired_ratio(

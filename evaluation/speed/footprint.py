@@ -14,10 +14,10 @@ from compress.deploy import Shape
 from compress.errors import ModelError
 from compress.inputs import timing_inputs
 from compress.runtimes.timing import Limits
-from evaluation.apart import parcels
 from evaluation.measurement import Measurement, Skipped
 from evaluation.sitting import Conditions, Opened, Progress, ran_on
-from evaluation.worker import Held, Parcel, Worker
+from evaluation.speed.apart import parcels
+from evaluation.speed.worker import Held, Parcel, Worker
 
 
 def footprints(

@@ -11,9 +11,9 @@ import numpy as np
 from compress.errors import CompressError, DataError
 from compress.metric import Metric, evidence_of, metric_of, metrics_for
 from compress.task import Task, task_of
-from evaluation.doubts import doubts
+from evaluation.across.doubts import doubts
 from evaluation.measurement import Measurement, Run
-from evaluation.predictions import FOLDER, Predictions, read_predictions
+from evaluation.quality.predictions import FOLDER, Predictions, read_predictions
 
 _ROUNDING = 1e-6
 """How far a figure made again from predictions may lie from the one in run.json."""

@@ -8,8 +8,8 @@ of their spread at most. The two parts are joined as squares (the method of vari
 with two of them it is wide.
 
 The part of the examples is at least as wide as what none of them showed may be, as the bootstrap has no width where no
-seed's models differ: where each example is right or wrong (`evaluation.shares`), and else where it has none
-(`evaluation.undivided`).
+seed's models differ: where each example is right or wrong (`evaluation.statistics.shares`), and else where it has none
+(`evaluation.statistics.undivided`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import numpy as np
 from scipy import optimize, stats
 
 from compress.errors import DataError
-from evaluation.shares import unseen
-from evaluation.statistics import Drop, Interval, Value, interval_of, never_varies, share_scale, verdict
-from evaluation.undivided import Ends, reach
+from evaluation.statistics.intervals import Drop, Interval, interval_of, never_varies, share_scale
+from evaluation.statistics.shares import unseen
+from evaluation.statistics.significance import verdict
+from evaluation.statistics.undivided import Ends, Value, reach
 
 _SURE = 1e-12
 """The smallest p-value that is looked for."""

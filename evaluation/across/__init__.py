@@ -1,0 +1,1 @@
+"""Runs that are done, compared with each other."""

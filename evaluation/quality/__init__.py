@@ -1,0 +1,1 @@
+"""How good targets are, and what broke."""

@@ -1,0 +1,1 @@
+"""How large targets are, and what a call takes."""

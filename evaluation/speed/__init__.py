@@ -1,0 +1,1 @@
+"""How fast targets are: timing, its noise, load time, memory and energy."""
