@@ -60,10 +60,32 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "packages": _installed((*PACKAGES, *RUNTIMES)),
         "os": platform.system().lower(),
         **processor(),
+        **({"affinity": cores} if (cores := _affinity()) else {}),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "device": _device_name(device),
         "threads": threads,
     }
+
+
+def _affinity() -> str:
+    """The logical cores that this process is held to, as `0-3,8`; empty where the system does not say.
+
+    Threads are as many as a recipe asks for, and the system moves them among these. It is for who starts a program to
+    hold it to some (`taskset -c 0-3 compress run ...`): two that chose for themselves would choose the same.
+    """
+    import psutil
+
+    try:
+        cores = sorted(psutil.Process().cpu_affinity())
+    except (AttributeError, OSError):  # macOS has no such thing
+        return ""
+    runs: list[list[int]] = []
+    for core in cores:
+        if runs and core == runs[-1][-1] + 1:
+            runs[-1].append(core)
+        else:
+            runs.append([core])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _installed(packages: Sequence[str]) -> dict[str, str]:

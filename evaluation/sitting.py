@@ -81,6 +81,8 @@ class Opened:
     subject: Subject
     session: Session
     metrics: Mapping[str, Metric]
+    reopen: Callable[[], Session] | None = None
+    """Opens it once more, for a twin; None where the twin has to share the session."""
     predictions: np.ndarray = field(default_factory=lambda: np.empty(0))
     evidence: dict[str, np.ndarray] = field(default_factory=dict)
     """What each metric knows of each example, (examples, columns)."""

@@ -113,7 +113,7 @@ def _open_all(
             skipped.append(Skipped(target=subject.target.name, reason=obstacle))
             continue
         closing.callback(session.close)
-        opened.append(Opened(subject, session, judges))
+        opened.append(Opened(subject, session, judges, opening))
     if faults and not opened:
         raise faults[0]
     return opened, skipped

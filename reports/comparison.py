@@ -156,6 +156,8 @@ def _figure(runs: Sequence[Run], comparison: Comparison) -> Reading:
 def _measuring(runs: Sequence[Run], comparison: Comparison) -> Run:
     """A run that measured what the comparison is of: it knows the metric's unit and direction."""
     metric = comparison.conditions.get("metric")
+    if metric is None:  # of times and sizes every run knows as much
+        return runs[0]
     return next((run for run in runs if metric in cast.metrics_of(run)), runs[0])
 
 

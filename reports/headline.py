@@ -77,9 +77,11 @@ def source_note(run: Run) -> tuple[Paragraph, ...]:
 
 
 def comparison_tiles(run: Run, subject: str, reference: str) -> tuple[Tile, ...]:
-    """One tile for size, one for each shape and real texts, and for the first metrics that the two were compared in."""
+    """One tile for size, one for each shape and batch of real texts as users have them, tokenization included, and for
+    the first metrics that the two were compared in."""
     metrics = (None, *cast.metrics_of(run)[:_MOST_METRICS])
     found = [c for c in run.comparisons if (c.target, c.baseline) == (subject, reference)]
+    found = [c for c in found if c.conditions.get("tokenization") != "apart"]
     found = [c for c in found if c.name != "quality_drop" or c.conditions.get("metric") in metrics]
     order = ("compression_ratio", "speedup", "quality_drop", "agreement")
     return tuple(_tile(run, c) for name in order for c in found if c.name == name)

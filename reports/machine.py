@@ -13,6 +13,7 @@ _NAMES = {
     "cpu": "processor",
     "cpu_features": "vector instructions",
     "cores": "physical cores",
+    "affinity": "logical cores it was held to",
     "memory_gb": "memory",
     "device": "ran on",
     "threads": "threads used",

@@ -66,7 +66,7 @@ def write_report(
     for name, drawing in drawings.items():
         (folder / f"{name}.svg").write_text(drawing.still, encoding="utf-8")
     if "markdown" in formats:
-        text.write_text(render_markdown(runs, across), encoding="utf-8")
+        text.write_text(_markdown(runs, sections), encoding="utf-8")
     if "html" in formats:
         page.write_text(_html(_title(runs), sections, drawings), encoding="utf-8")
     return page if "html" in formats else text
@@ -90,7 +90,7 @@ def render_markdown(runs: Sequence[Run], across: Across | None = None) -> str:
     Raises:
         DataError: there are no runs.
     """
-    return as_markdown(_title(runs), _sections(runs, across), runs[0] if len(runs) == 1 else None)
+    return _markdown(runs, _sections(runs, across))
 
 
 def drawings_of(runs: Sequence[Run], across: Across | None = None) -> dict[str, Drawing]:
@@ -125,6 +125,10 @@ def _sections(runs: Sequence[Run], across: Across | None) -> list[Section]:
     if not runs:
         raise DataError("no runs were given, wanted at least one; a run is a folder with a run.json in it")
     return sections_of(runs[0]) if len(runs) == 1 else sections_over(runs, across)
+
+
+def _markdown(runs: Sequence[Run], sections: list[Section]) -> str:
+    return as_markdown(_title(runs), sections, runs[0] if len(runs) == 1 else None)
 
 
 def _title(runs: Sequence[Run]) -> str:

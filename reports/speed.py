@@ -38,8 +38,9 @@ def speed_blocks(run: Run) -> Iterator[Block]:
     if noise:
         yield Paragraph(
             "The noise floor of a runtime is how far the ratio of one of its targets to itself lay from 1, timed twice "
-            "in the same sitting. The floor of both its sides, joined as the root of the mean of their squares, stands "
-            "beside every ratio at its shape; a ratio whose interval does not clear it is called a tie."
+            "in the same sitting. The floor of both its sides, joined as the root of the mean of their squares, or 3 % "
+            "where that is more, stands beside every ratio at its shape; a ratio whose interval does not clear it is "
+            "called a tie."
         )
         yield noise
     if load := _load(run):

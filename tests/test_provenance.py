@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -112,3 +113,19 @@ def test_versions_are_those_that_are_installed():
     # They make pixels of pictures, and the perplexity that an epoch is chosen by.
     assert {"pillow", "scipy"} <= versions().keys()
     assert "no-such-package" not in versions()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_the_environment_says_which_cores_the_process_is_held_to():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {max(before)})
+        assert environment("cpu", 1)["affinity"] == str(max(before))
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(("cores", "told"), [([0, 1, 2, 3], "0-3"), ([5, 0, 2, 1], "0-2,5"), ([7], "7")])
+def test_cores_are_told_as_ranges(cores: list[int], told: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _self: cores)
+    assert environment("cpu", 1)["affinity"] == told

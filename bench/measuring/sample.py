@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -71,14 +72,18 @@ def opened(
     """
     made = []
     for name, (runtime, bundle) in wanted.items():
-        session = runtime_of(runtime).open(bundle, device="cpu", threads=threads)
+        opening = partial(_open, runtime, bundle, threads, wrap.get(name, lambda same: same))
         target = Target(name=name, kind="baseline", title=name, runtime=runtime, form=bundle.form.value)
-        made.append(Opened(Subject(target, bundle), wrap.get(name, lambda same: same)(session), {}))
+        made.append(Opened(Subject(target, bundle), opening(), {}, opening))
     try:
         yield made
     finally:
         for one in made:
             one.session.close()
+
+
+def _open(runtime: str, bundle: Bundle, threads: int, wrap: Callable[[Session], Session]) -> Session:
+    return wrap(runtime_of(runtime).open(bundle, device="cpu", threads=threads))
 
 
 class Slowed:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from evaluation.measurement import Comparison, Measurement, Run
+
+Rows = Mapping[tuple[str, str], Measurement]
+"""The first measurement of a target by a name."""
 
 _ROUNDING = 1e-6
 """How far two ways to the same figure may differ, relative to it."""
@@ -13,7 +16,8 @@ _ROUNDING = 1e-6
 
 def doubts(run: Run) -> list[str]:
     """What a run.json says that can't be, in sentences; none where nothing contradicts anything."""
-    return [*_bounds(run), *_names(run), *_drops(run), *_sizes(run)]
+    first = {(row.target, row.name): row for row in reversed(run.measurements)}
+    return [*_bounds(run), *_names(run), *_drops(run, first), *_sizes(run, first)]
 
 
 def _bounds(run: Run) -> Iterator[str]:
@@ -39,11 +43,11 @@ def _names(run: Run) -> Iterator[str]:
         yield f"there are figures of {name}, which is none of its targets"
 
 
-def _drops(run: Run) -> Iterator[str]:
+def _drops(run: Run, first: Rows) -> Iterator[str]:
     """A quality drop is the difference of the two measurements."""
     for row in run.comparisons:
-        metric = row.conditions.get("metric")
-        before, after = (run.measured(name, str(metric)) for name in (row.baseline, row.target))
+        metric = str(row.conditions.get("metric"))
+        before, after = (first.get((name, metric)) for name in (row.baseline, row.target))
         if row.name != "quality_drop" or before is None or after is None:
             continue
         lost = before.value - after.value if after.higher_is_better else after.value - before.value
@@ -53,10 +57,10 @@ def _drops(run: Run) -> Iterator[str]:
             yield f"{_called(row)} is {row.value:g}, but {before.value:g} and {after.value:g} were measured"
 
 
-def _sizes(run: Run) -> Iterator[str]:
+def _sizes(run: Run, first: Rows) -> Iterator[str]:
     """A compression ratio is that of the two sizes."""
     for row in run.comparisons:
-        before, after = (run.measured(name, "bytes") for name in (row.baseline, row.target))
+        before, after = (first.get((name, "bytes")) for name in (row.baseline, row.target))
         if row.name != "compression_ratio" or before is None or after is None or not after.value:
             continue
         if not math.isclose(row.value, before.value / after.value, rel_tol=_ROUNDING):

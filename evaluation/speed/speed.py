@@ -1,9 +1,9 @@
 """Speed: all targets timed in interleaved blocks, at fixed shapes and on real texts, and how much faster each one is.
 
-One target of every runtime is timed a second time, as its own twin: on the first target's runtime that one, which all
-are compared with; on others the last, which a recipe is about. How far the ratio of the two lies from 1 is that
-runtime's noise floor at that shape: a speed-up whose interval does not clear 1 by the joint floor of its two sides is a
-tie.
+One target of every runtime is opened and timed a second time, as its own twin: on the first target's runtime that one,
+which all are compared with; on others the last, which a recipe is about. How far the ratio of the two lies from 1 is
+that runtime's noise floor at that shape: a speed-up whose interval does not clear 1 by the joint floor of its two sides
+is a tie.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from compress.deploy import Shape
 from compress.errors import ModelError
 from compress.inputs import timing_inputs
 from compress.recipe import FEWEST_ROUNDS, SECONDS_A_ROUND
+from compress.runtime import Session
 from compress.runtimes.timing import Enough, Limits, take_turns
 from evaluation.measurement import Comparison, Measurement
 from evaluation.sitting import TOKENIZATION, Conditions, Opened, Progress, Read, Timed, ran_on
@@ -178,13 +179,14 @@ def _part(progress: Progress, index: int, count: int) -> Callable[[float, str], 
 def _seats(opened: Sequence[Opened], conditions: Conditions) -> Iterator[dict[str, Seated]]:
     """Where each target, and each twin, is timed: in this process, or each in one of its own."""
     named = _sitters(opened)
-    if conditions.processes == "one":
-        yield {
-            name: Seat(one.session, one.subject.bundle.processor, conditions.device, LIMITS)
-            for name, one in named.items()
-        }
-        return
     with ExitStack() as closing:
+        if conditions.processes == "one":
+            sessions = {name: _opened_again(one, closing) for name, one in _twins(opened).items()}
+            yield {
+                name: Seat(sessions.get(name, one.session), one.subject.bundle.processor, conditions.device, LIMITS)
+                for name, one in named.items()
+            }
+            return
         packed = closing.enter_context(parcels(opened, conditions, with_processor=True))
         seats: dict[str, Seated] = {}
         for name, one in named.items():
@@ -197,6 +199,18 @@ def _seats(opened: Sequence[Opened], conditions: Conditions) -> Iterator[dict[st
             closing.callback(worker.close)
             seats[name] = worker
         yield seats
+
+
+def _opened_again(one: Opened, closing: ExitStack) -> Session:
+    """A session of the twin's own; where there is no room for another, both share one."""
+    if one.reopen is None:
+        return one.session
+    try:
+        session = one.reopen()
+    except Exception:  # whatever a runtime raises when memory is out: a twin is no reason to measure nothing
+        return one.session
+    closing.callback(session.close)
+    return session
 
 
 def _twins(opened: Sequence[Opened]) -> dict[str, Opened]:
