@@ -68,7 +68,7 @@ def _cheapest(anchor: tuple[float, float], size: tuple[float, float], taken: Seq
     for distance in _DISTANCES:
         for direction in _DIRECTIONS:
             box = _beside(anchor, size, distance, direction)
-            cost = _cost(box, taken, bounds)
+            cost = _cost(box, taken, bounds, enough=least)
             if cost < least:
                 cost += _crossed(anchor, box, taken)
             if cost < least:
@@ -111,7 +111,11 @@ def _meets(box: Box, start: tuple[float, float], end: tuple[float, float]) -> bo
     return first <= last
 
 
-def _cost(box: Box, taken: Sequence[Box], bounds: Box) -> float:
-    outside = box.area() - box.shared_area(bounds)
-    covered = sum(box.shared_area(other) for other in taken)
-    return round(covered + _OUTSIDE_COSTS * outside, 6)  # so that rounding noise does not choose
+def _cost(box: Box, taken: Sequence[Box], bounds: Box, *, enough: float) -> float:
+    """What a spot covers and sticks out by; counted no further than until it costs more than is `enough`."""
+    cost = _OUTSIDE_COSTS * (box.area() - box.shared_area(bounds))
+    for other in taken:
+        if cost > enough:
+            break
+        cost += box.shared_area(other)
+    return round(cost, 6)  # so that rounding noise does not choose

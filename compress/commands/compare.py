@@ -11,6 +11,7 @@ from evaluation.across.across import across
 from evaluation.across.kept import Kept
 from evaluation.measurement import Across, Run, read_run
 from reports.cast import labels_of
+from reports.charts.script import bundle_ahead
 from reports.page import write_report
 
 
@@ -26,6 +27,8 @@ def compare(paths: Sequence[Path], output: Path | None) -> Path:
     Raises:
         DataError: a run.json is missing, cut short, or of a future format.
     """
+    if len(paths) > 1:
+        bundle_ahead()
     runs = [read_run(path) for path in paths]
     folder = output or (paths[0] / "report" if len(paths) == 1 and paths[0].is_dir() else Path("report"))
     found = compared(runs, paths)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import threading
 from functools import cache
 from importlib.resources import files
 
@@ -17,12 +18,30 @@ _NOTICE = """/* Vega, Vega-Lite, Vega-Embed and vega-tooltip: Copyright Universi
 and contributors, BSD 3-Clause License. D3: Copyright Mike Bostock, ISC License. All come with vl-convert-python. */"""
 
 
+_BUNDLING = threading.Lock()
+
+
+def bundle_ahead() -> None:
+    """Have the library bundled beside what is done meanwhile; `script` waits for it."""
+    threading.Thread(target=_library, daemon=True).start()
+
+
+def _library() -> str:
+    with _BUNDLING:  # who comes second finds it done
+        return _bundled()
+
+
+@cache
+def _bundled() -> str:
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE))
+
+
 @cache
 def script(*, charts: bool) -> str:
     """The one script of a page: Vega, Vega-Lite and Vega-Embed where it has charts, then our own lines."""
-    import vl_convert
-
-    library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE) if charts else ""
+    library = _library() if charts else ""
     ours = files("reports").joinpath("templates/page.js").read_text(encoding="utf-8")
     text = f"{_NOTICE}\n{library}\n{ours}" if charts else ours
     assert not re.search(r"</script|<!--|\r", text, re.IGNORECASE), "the script would end where it must not"
