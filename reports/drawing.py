@@ -38,6 +38,7 @@ def headline_chart(run: Run, prefix: str) -> Chart | None:
     """How much smaller, how much faster and what it cost, with intervals and the gates' limits; None without any."""
     subject, reference = run.subject, run.reference
     found = [c for c in run.comparisons if (c.target, c.baseline) == (subject, reference)]
+    found = [c for c in found if c.conditions.get("tokenization") != "apart"]  # as in the headline's tiles
     # No logarithm for a ratio that is not above zero: nothing of a run that is right is left out.
     ratios = [c for name in ("compression_ratio", "speedup") for c in found if c.name == name and c.value > 0]
     drops: dict[str, list[Comparison]] = {}

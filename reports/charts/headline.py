@@ -25,7 +25,7 @@ from reports.charts.theme import (
     whiskers,
 )
 
-_ROW = 38  # pixels: a line for the dot and its figure, and room above it for a limit in words
+_ROW = 44  # pixels: three lines of a label, or one for the dot and its figure with room above for a limit in words
 _ROOM = 0.55  # of what the figures span, for the words on their right
 _LABEL, _LETTERS = 150, 24  # a line of a label: pixels at most, and letters
 
