@@ -151,17 +151,15 @@ def paired_drop(
         unit = scale.turned(higher_is_better)
         return _lost_share(lost, unit, baseline, target, p_value=exact, margin=margin, confidence=confidence)
     low, high, drops = resampled(on_drawn, count, seed, resamples, confidence, columns=baseline.shape[1])
+    few = ends is not None and (baseline != target).any(axis=1).sum() <= FEW_DIFFERING
+    farthest = max(reach(value, target, ends, confidence=confidence)) if ends and (few or never_varies(drops)) else 0.0
+    farthest /= abs(float(value(baseline))) if relative else 1
     if ends is not None and never_varies(drops):
-        farthest = max(reach(value, target, ends, confidence=confidence))
-        farthest /= abs(float(value(baseline))) if relative else 1
         return _undivided(lost, farthest, count, p_value=exact, margin=margin, confidence=confidence)
     if overstates:
         low, high, drops = 2 * lost - high, 2 * lost - low, 2 * lost - drops
-    if ends is not None and (baseline != target).any(axis=1).sum() <= FEW_DIFFERING:
-        # So few that resampling shows hardly more than none would: not surer than of two that decide alike.
-        below, above = reach(value, target, ends, confidence=confidence)
-        scale_of = abs(float(value(baseline))) if relative else 1.0
-        low, high = min(low, lost - max(below, above) / scale_of), max(high, lost + max(below, above) / scale_of)
+    if few:  # resampling shows hardly more than it would of none: not surer than of two that decide alike
+        low, high = min(low, lost - farthest), max(high, lost + farthest)
     return Drop(
         lost,
         low,
