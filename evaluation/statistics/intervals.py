@@ -158,8 +158,11 @@ def paired_drop(
         return _undivided(lost, farthest, count, p_value=exact, margin=margin, confidence=confidence)
     if overstates:
         low, high, drops = 2 * lost - high, 2 * lost - low, 2 * lost - drops
+    surely = None if margin is None else p_no_worse(drops, margin, count)
     if few:  # resampling shows hardly more than it would of none: not surer than of two that decide alike
         low, high = min(low, lost - farthest), max(high, lost + farthest)
+        if margin is not None and surely is not None and farthest > 0:
+            surely = max(surely, p_no_worse_unseen(margin - lost, farthest, count, confidence=confidence))
     return Drop(
         lost,
         low,
@@ -167,7 +170,7 @@ def paired_drop(
         bootstrap_p_value(drops, lost, count) if exact is None else exact,
         verdict(low, high, higher_is_better=False),
         margin,
-        None if margin is None else p_no_worse(drops, margin, count),
+        surely,
     )
 
 

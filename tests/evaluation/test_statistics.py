@@ -296,6 +296,16 @@ class TestUndivided:
         ]
         assert highs == sorted(highs)
 
+    def test_one_example_lost_is_no_surer_proof_of_being_no_worse_than_none_lost(self) -> None:
+        metric = F1(classes=2)
+        found = [
+            paired_drop(
+                metric.value, *self._differing(lost), higher_is_better=True, ends=metric.ends, seed=0, margin=0.04
+            ).margin_p_value
+            for lost in range(4)
+        ]
+        assert found == sorted(found)
+
     @staticmethod
     def _differing(lost: int) -> tuple[np.ndarray, np.ndarray]:
         """Evidence of F1 on 100 examples: the baseline is right throughout, the target misses the first of class 1."""
