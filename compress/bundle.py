@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.anatomy import Anatomy, anatomy_of
+from compress.anatomy import Anatomy
+from compress.dissection import anatomy_of
 from compress.external_data import external_files
 from compress.family import Family, family_of
 from compress.lineage import Lineage, digest_of, file_digest
@@ -103,7 +104,7 @@ class Bundle:
             weights = [file_digest(file) for file in self.model.files]
         else:
             weights = [_weights_digest(self.model)]
-        reading = _reading(self.processor)
+        reading = reading_of(self.processor)
         parts = [weights, self.config, self.anatomy.as_json(), reading, self.task.name, list(self.labels)]
         return digest_of(parts)
 
@@ -116,7 +117,7 @@ def plain_config(model: PreTrainedModel) -> dict[str, Any]:
     return config
 
 
-def _reading(processor: Any) -> list[Any]:
+def reading_of(processor: Any) -> list[Any]:
     """All that decides what a processor makes of its input."""
     if not hasattr(processor, "backend_tokenizer"):
         return [processor.to_dict()]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch.nn import ModuleList
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from compress.anatomy import Group
+    from compress.anatomy import Anatomy, Group
 
 Part = Literal["embeddings", "encoder", "head"]
 
@@ -32,6 +32,14 @@ class Family(Protocol):
 
     normed_last: ClassVar[bool] = False
     """Whether the last of the model's `hidden_states` has been through a norm that the others have not."""
+
+    causal: ClassVar[bool] = False
+    """Whether a token sees only itself and what stands before it. A head that gives one answer a text then runs on
+    every token, and the last one's answer counts."""
+
+    pads_behind: ClassVar[bool] = False
+    """Whether positions are counted from the start of a row, padding included, so that padding has to stand behind the
+    text; said of families whose tokenizers are also set to pad in front."""
 
     def tiny(self, labels: int) -> PretrainedConfig:
         """The config of a model small enough for a test, with the family's every peculiarity."""
@@ -85,6 +93,32 @@ class Family(Protocol):
         What must be known to run the cut model belongs into a buffer, which is saved with the weights.
         """
         return
+
+    def config_from(self, document: Mapping[str, Any]) -> PretrainedConfig:
+        """The stock config that the content of a `config.json` describes, also one of a cut model that the stock config
+        would refuse.
+
+        Raises:
+            Exception: of transformers, of no common class: the document describes no model.
+        """
+        from transformers import AutoConfig
+
+        config: PretrainedConfig = AutoConfig.for_model(**document)
+        return config
+
+    def widen(self, config: PretrainedConfig, hidden: int) -> None:
+        """Give a config another hidden size, and whatever is bound to be as large."""
+        config.hidden_size = hidden
+
+    def make_room(self, config: PretrainedConfig, anatomy: Anatomy) -> None:
+        """Give a config a hidden size and heads of which the stock class makes each group at least as wide as
+        `anatomy` has it, and a head just as wide."""
+        if getattr(config, "head_dim", None) is None:
+            attention = next(group for group in anatomy.groups if group.axis == "heads")
+            width = attention.slices[0].span
+            heads = max(-(-anatomy.hidden // width), *anatomy.heads_by_layer(), 1)
+            self.widen(config, heads * width)
+            config.num_attention_heads = heads
 
     def restore(self, model: PreTrainedModel) -> None:
         """Give a stock model the parts that `settle` noted in the config and that the stock class does not make."""

@@ -41,6 +41,10 @@ class TensorBatch:
         mask = self.inputs.get("attention_mask")
         return states.flatten(0, 1) if mask is None else states[mask.bool()]
 
+    def vectors(self, values: Float[Tensor, "row ... width"]) -> Float[Tensor, "vector width"]:
+        """What a layer is given or gives: of tokens, those that are no padding; a head's one vector a row as it is."""
+        return self.flat(values) if values.ndim > 2 else values
+
 
 def feed(
     split: Split, bundle: Bundle, device: torch.device, *, size: int, seed: int | None = None, skip: int = 0

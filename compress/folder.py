@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import anatomy as anatomies
-from compress.anatomy import Anatomy, anatomy_of
+from compress.anatomy import Anatomy
 from compress.bundle import Bundle, OnnxGraph, plain_config
+from compress.dissection import anatomy_of
 from compress.documents import json_object
 from compress.errors import ModelError
 from compress.external_data import check_external_data
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LINEAGE_FILE = "lineage.json"
+
+_DIRECTIONS = {True: "forwards alone, as decoders do", False: "in both directions, as encoders do"}
 
 
 def source_bundle(
@@ -48,10 +51,12 @@ def source_bundle(
     family = family_of(config["model_type"])
     check_weights(folder)
     stock_model(config, task)  # refuses what could not be built, or only with more memory than there is
+    processor = read_processor(folder, family, task.modality, config)
+    padding = {"pad_token_id": processor.pad_token_id} if family.causal else {}
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(new_head_seed or 0)
-            model, missing = task.read(folder, labels)
+            model, missing = task.read(folder, labels, **padding)
     except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
         raise ModelError(f"{folder}: transformers can't load it: {fault}") from fault
     model._weight_conversions = None  # how it was read is not how it is to be written: under the hub's present names
@@ -63,7 +68,6 @@ def source_bundle(
         check_label_order(config, folder, task, labels)
     model.eval()
     config = plain_config(model)
-    processor = read_processor(folder, family, task.modality, config)
     return Bundle(model, config, anatomy_of(model, family), processor, task.fitted(config), labels, lineage)
 
 
@@ -169,17 +173,19 @@ def stock_model(config: dict[str, Any], task: Task) -> PreTrainedModel:
     """
     import psutil
     import torch
-    from transformers import AutoConfig
 
     check_sizes(config)
+    family = family_of(config["model_type"])
+    if task.causal not in (None, family.causal):
+        raise ModelError(
+            f"{task.name}: a {config['model_type']!r} reads texts {_DIRECTIONS[family.causal]}; wanted a model that "
+            f"reads them {_DIRECTIONS[task.causal]}"
+        )
     try:
         with torch.device("meta"):
-            model = task.build(AutoConfig.for_model(**config))
+            model = task.build(family.config_from(config))
     except Exception as fault:  # what transformers and torch raise for a config that makes no model shares no class
-        reason = " ".join(str(fault).split("\nException raised from")[0].split())
-        raise ModelError(
-            f"config.json: transformers can't build a {config.get('model_type')!r} from it: {reason}"
-        ) from None
+        raise _unbuildable(config, fault) from None
     weights, memory = sum(4 * each.numel() for each in model.parameters()), psutil.virtual_memory().total
     if weights > memory:
         raise ModelError(
@@ -189,16 +195,28 @@ def stock_model(config: dict[str, Any], task: Task) -> PreTrainedModel:
     return model
 
 
+def _unbuildable(config: dict[str, Any], fault: Exception) -> ModelError:
+    if isinstance(fault, ModelError):
+        return fault
+    reason = " ".join(str(fault).split("\nException raised from")[0].split())
+    return ModelError(f"config.json: transformers can't build a {config.get('model_type')!r} from it: {reason}")
+
+
 def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task) -> PreTrainedModel:
     """The torch model of a folder, its layers shaped by the anatomy before the weights are read."""
     import torch
-    from transformers import AutoConfig
 
     family = family_of(config["model_type"])
-    stock_model(config, task)  # refuses what could not be built, or only with more memory than there is
-    with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not disturb the caller's
-        stock = task.build(AutoConfig.for_model(**config))
+    check_sizes(config)
     try:
+        roomy = family.config_from(config)
+    except Exception as fault:  # as in `stock_model`
+        raise _unbuildable(config, fault) from None
+    try:
+        family.make_room(roomy, anatomy)
+        stock_model(roomy.to_dict(), task)  # refuses what could not be built, or only with more memory than there is
+        with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not disturb the caller's
+            stock = task.build(roomy)
         model = shape_like(stock, family, anatomy)
     except ModelError as fault:
         raise ModelError(f"{folder}: {fault}; was it edited by hand?") from None

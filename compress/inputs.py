@@ -67,6 +67,14 @@ def _reach(bundle: Bundle, tokens: int) -> int:
     return tokens if reach is None else reach
 
 
+def made_up_inputs(bundle: Bundle, shape: Shape, *, seed: int) -> Inputs:
+    """A batch of this shape of random tokens, or pictures, with no padding in it: to time a model by without data."""
+    generator = np.random.default_rng(seed)
+    if bundle.task.modality == "image":
+        return _pictures(bundle, shape.batch, generator)
+    return _texts(bundle, np.ones((shape.batch, shape.tokens), dtype=np.int64), generator)
+
+
 def timing_inputs(bundle: Bundle, split: Split, shape: Shape) -> Inputs:
     """A batch of this shape to time a model by, made of the split's own texts or pictures, with no padding in it.
 

@@ -17,7 +17,8 @@ from compress.anatomy import Anatomy, Group
 from compress.baselines import BASELINES
 from compress.bundle import Form
 from compress.recipe import Recipe, stage_name
-from compress.training.loop import Training
+from compress.training.distillation import Distillation
+from compress.training.loop import Training, trainings_of
 
 if TYPE_CHECKING:
     from compress.lengths import Lengths
@@ -89,6 +90,12 @@ class Texts:
         splits = [self.train, self.dev, self.test, *([self.transfer] if self.transfer else [])]
         return sum(EXAMPLE_BYTES * len(split) + 2 * split.characters + 16 * split.total for split in splits)
 
+    def seen_in(self, training: Training) -> Lengths:
+        """What a training passes over in an epoch: one that teaches, the transfer split as well."""
+        if self.transfer is None or not isinstance(training, Distillation):
+            return self.train
+        return self.train.plus(self.transfer)
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -109,8 +116,8 @@ class Layers:
     @classmethod
     def of(cls, anatomy: Anatomy, config: Mapping[str, Any], task: Task) -> Layers:
         """From a `config.json` and what the model is for."""
-        dropped = [config.get(key, 0.0) for key in ("attention_probs_dropout_prob", "attention_dropout")]
-        written_out = "gelu_new" in (config.get("hidden_act"), config.get("activation"))
+        dropped = [config.get(key, 0.0) for key in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")]
+        written_out = "gelu_new" in (config.get(key) for key in ("hidden_act", "activation", "activation_function"))
         vocabulary = int(config.get("vocab_size", 0)) if task.scores_words else 0
         return cls(anatomy, any(dropped), 3 if written_out else 0, vocabulary)
 
@@ -134,11 +141,11 @@ class Layers:
         """How many buffers of how many bytes are kept."""
         each = _FLOAT * rows * tokens
         for group in self.anatomy.groups:
-            if group.axis == "heads":
+            if group.heads:
                 yield 7.5 * group.repeats, each * _hidden(group)
                 yield 3 * group.repeats, each * _made(group) / 3
                 if training and self.attention_drops:
-                    yield 3 * group.repeats, each * tokens * group.units
+                    yield 3 * group.repeats, each * tokens * group.units * group.heads
             else:
                 yield 2 * group.repeats, each * _made(group)
                 yield self.gelu_parts * group.repeats, each * group.units
@@ -152,8 +159,8 @@ class Layers:
         """
         widest = 0.0
         for group in self.anatomy.groups:
-            if group.axis == "heads":
-                widest = max(widest, 4 * _hidden(group) + group.units * tokens * pairs)
+            if group.heads:
+                widest = max(widest, 4 * _hidden(group) + group.units * group.heads * tokens * pairs)
             else:
                 widest = max(widest, 4 * _hidden(group) + 2 * _made(group))
         return _FLOAT * rows * tokens * (widest + 2 * self.vocabulary)
@@ -176,10 +183,10 @@ def foretold(recipe: Recipe, layers: Layers, texts: Texts) -> list[Phase]:
     for position, stage in enumerate((*recipe.prepare, *recipe.stages)):
         prepared = position < len(recipe.prepare)
         name = stage_name(position + 1 if prepared else position + 1 - len(recipe.prepare), stage, prepare=prepared)
-        now = replace(now, anatomy=stage.predict(now.anatomy))
+        before, now = now, replace(now, anatomy=stage.predict(now.anatomy))
         width = stage.weight_bytes or width
         held = Term("models kept at hand", sum(torch_sizes))
-        phases.append(Phase(name, (*common, held, *_working(stage, now, reference, texts))))
+        phases.append(Phase(name, (*common, held, *_working(stage, before, now, reference, texts))))
         if stage.produces is Form.TORCH:
             torch_sizes.append(_size(now.anatomy))
         else:
@@ -216,11 +223,20 @@ def room() -> Room:
     return min([free, *allowed], key=lambda one: one.size_bytes)
 
 
-def _working(stage: Any, now: Layers, teacher: Layers, texts: Texts) -> Iterator[Term]:
-    """What a stage holds besides the models that are there already."""
-    if isinstance(stage, Training):
-        yield from _training(stage, now, teacher, texts)
-    elif stage.consumes is Form.TORCH and stage.produces is Form.TORCH:
+def _working(stage: Any, before: Layers, now: Layers, teacher: Layers, texts: Texts) -> list[Term]:
+    """What a stage holds at its worst moment, besides the models that are there already."""
+    moments = [
+        list(_training(training, replace(now, anatomy=anatomy), teacher, texts))
+        for training, anatomy in trainings_of(stage, before.anatomy)
+    ]
+    if not isinstance(stage, Training):  # another stage may train too, before or after its own work
+        moments.append(list(_changing(stage, now, texts)))
+    return max(moments, key=lambda terms: sum(term.size_bytes for term in terms))
+
+
+def _changing(stage: Any, now: Layers, texts: Texts) -> Iterator[Term]:
+    """What a stage holds while it cuts, exports or quantizes."""
+    if stage.consumes is Form.TORCH and stage.produces is Form.TORCH:
         # A criterion may ask for gradients, dropout off; a repair works on a copy of the cut model.
         size = max(
             (now.resident(*batch, training=False) for batch in texts.calibration.batches(SCORED // 2)), default=0
@@ -235,26 +251,23 @@ def _working(stage: Any, now: Layers, teacher: Layers, texts: Texts) -> Iterator
         yield _arena(now, texts.calibration.batches(SCORED), "shorter `data.calibration` texts", sessions=1)
 
 
-def _training(stage: Training, now: Layers, teacher: Layers, texts: Texts) -> Iterator[Term]:
-    seen = texts.train.plus(texts.transfer) if texts.transfer and _taught(stage) else texts.train
+def _training(training: Training, now: Layers, teacher: Layers, texts: Texts) -> Iterator[Term]:
     weights = _size(now.anatomy)
     # A gradient is as large as its weight, and lives until the next backward pass.
     yield Term("weights that are trained, gradients, and AdamW's two moments", 4 * weights)
-    if stage.keep == "best" and stage.epochs > 1:
+    if training.keep == "best" and training.epochs > 1:
         yield Term("weights of the best epoch", weights)
     drops = 3 if now.attention_drops else 0
 
     def needed(rows: int, tokens: int) -> float:
-        states = 3 * now.states(rows, tokens) + teacher.states(rows, tokens) if _taught(stage) else 0
+        taught = isinstance(training, Distillation)
+        states = 3 * now.states(rows, tokens) + teacher.states(rows, tokens) if taught else 0
         return now.resident(rows, tokens) + now.passing(rows, tokens, pairs=drops) + states
 
-    rows, tokens = max(seen.batches(stage.batch, shuffled=True), key=lambda batch: needed(*batch))
-    mend = f"a smaller `batch` than {stage.batch}, or shorter texts"
+    batches = texts.seen_in(training).batches(training.batch, shuffled=True)
+    rows, tokens = max(batches, key=lambda batch: needed(*batch))
+    mend = f"a smaller `batch` than {training.batch}, or shorter texts"
     yield Term(f"activations of {rows} rows of {tokens} tokens", needed(rows, tokens), mend)
-
-
-def _taught(stage: Any) -> bool:
-    return "reference" in stage.sees
 
 
 def _measuring(

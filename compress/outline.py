@@ -72,13 +72,14 @@ def outlining() -> Iterator[Ask]:
 
 def outline(config: Mapping[str, Any], task: str, threads: int) -> Outline:
     """The outline, found out in this process."""
-    from compress.anatomy import anatomy_of
+    from compress.dissection import anatomy_of
     from compress.family import family_of
     from compress.folder import stock_model
     from compress.task import task_of
 
     family = family_of(config.get("model_type", "missing"))
     model = stock_model(dict(config), task_of(task))
+    model.tie_weights()  # transformers does so where it draws weights, which the helper leaves out
     return Outline(anatomy_of(model, family), _flops_per_second(threads))
 
 

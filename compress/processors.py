@@ -40,6 +40,8 @@ def read_processor(folder: Path, family: Family, modality: Modality, config: Map
     # What the model takes decides: a BERT tokenizer is often saved with models that take no token types.
     typed = "token_type_ids" in tokenizer.model_input_names
     tokenizer.model_input_names = [name for name in family.inputs if typed or name != "token_type_ids"]
+    if family.causal:
+        _settle_padding(tokenizer, family, config, folder)
     return tokenizer
 
 
@@ -100,6 +102,28 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer.backend_tokenizer.no_truncation()
     _try_out(tokenizer, folder)
     return tokenizer
+
+
+def _settle_padding(
+    tokenizer: PreTrainedTokenizerBase, family: Family, config: Mapping[str, Any], folder: Path
+) -> None:
+    """Give a decoder's tokenizer the padding token that the model looks for, or one where neither names any.
+
+    Most decoders were trained without padding. What stands there has no meaning, as nothing attends to it; but a
+    classifier takes the last token that is none, so the model's config and the tokenizer have to name the same.
+    """
+    size = int(config.get("vocab_size", len(tokenizer)))
+    named = (config.get("pad_token_id"), *(getattr(tokenizer, f"{kind}_token_id") for kind in ("pad", "eos", "unk")))
+    usable = [token for token in named if type(token) is int and 0 <= token < size]
+    if not usable:
+        raise ModelError(
+            f"{folder}: names no padding, end-of-text or unknown token that could fill up shorter texts; "
+            "wanted a pad_token in tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id != usable[0]:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(usable[0])
+    if family.pads_behind:
+        tokenizer.padding_side = "right"
 
 
 def _try_out(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 RECORD = "record.json"
+VALUE = "value.json"
 
 Sights = Mapping[str, "Split | Deploy | Bundle | None"]
 """What a stage may ask to see, by the name of the context's field."""
@@ -165,6 +166,7 @@ class Runner:
             scratch=scratch,
             record=curves.__setitem__,
             check=lambda **gate: gates.append(gate),
+            kept=partial(self._kept, name),
             progress=lambda fraction, message: self.progress(name, fraction, message),
         )
         with writing(self.store.root, f"the outcome of {name}"):
@@ -182,6 +184,25 @@ class Runner:
             save(replace(after, lineage=bundle.lineage.then(step)), draft)
             record = {"step": asdict(step), "curves": curves, "gates": gates}
             (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def _kept(self, name: str, about: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+        """A value that stages of this and of other recipes share: from the store, or made now and put there."""
+        code = code_digest(make.__module__)
+        key = digest_of({"kept": about, "machine": processor(), "code": code, "versions": versions()})
+
+        def stored() -> Any:
+            folder = self.store.find(key)
+            return None if folder is None else json.loads((folder / VALUE).read_text(encoding="utf-8"))
+
+        if (value := stored()) is not None:
+            return value
+        with self.store.claimed(key, lambda holder: self.progress(name, 0.0, f"waits for {holder}")) as claim:
+            if claim.waited and (value := stored()) is not None:
+                return value
+            made = make()
+            with claim.making({"stage": name, "recipe": self.recipe.name}) as draft:
+                (draft / VALUE).write_text(json.dumps(made), encoding="utf-8")
+        return stored()
 
     def _key(self, stage: Stage, bundle: Bundle, sights: Sights) -> str:
         """Everything that can change the stage's outcome."""

@@ -19,9 +19,11 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 CODE_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 """Files of a hub folder that may name Python code to load."""
 
+_LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_hidden_groups", "inner_group_num")
+
 SIZES = (
-    *("hidden_size", "intermediate_size", "embedding_size", "dim", "hidden_dim", "vocab_size"),
-    *("num_attention_heads", "n_heads", "num_hidden_layers", "n_layers", "num_hidden_groups", "inner_group_num"),
+    *("hidden_size", "intermediate_size", "embedding_size", "dim", "hidden_dim", "n_embd", "vocab_size"),
+    *("num_attention_heads", "n_heads", "n_head", *_LAYERS),
 )
 """Keys of a config that count something of which every model has at least one."""
 
@@ -62,7 +64,7 @@ def check_sizes(config: Mapping[str, Any]) -> None:
         value = config.get(key, 1)
         if type(value) is not int or value < 1:
             raise ModelError(f"config.json: {key} is {str(value)[:40]!r}, wanted a whole number from 1")
-        if key in ("num_hidden_layers", "n_layers", "num_hidden_groups", "inner_group_num") and value > MOST_LAYERS:
+        if key in _LAYERS and value > MOST_LAYERS:
             raise ModelError(f"config.json: {key} is {str(value)[:40]}, wanted at most {MOST_LAYERS}")
 
 

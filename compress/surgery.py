@@ -6,8 +6,10 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress.anatomy import Anatomy, Group, Slice, anatomy_of
+from compress.anatomy import Anatomy, Group
+from compress.dissection import anatomy_of, hidden_group
 from compress.errors import ModelError
+from compress.slicing import cut_slice
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -18,12 +20,20 @@ if TYPE_CHECKING:
 
 
 def keep_units(
-    model: PreTrainedModel, family: Family, groups: Sequence[Group], keep: Sequence[Bool[Tensor, "unit"]]
+    model: PreTrainedModel,
+    family: Family,
+    groups: Sequence[Group],
+    keep: Sequence[Bool[Tensor, "unit"]],
+    *,
+    layers: Sequence[int] | None = None,
 ) -> PreTrainedModel:
     """A copy of `model` in which each group has only the units marked True, physically.
 
+    Args:
+        layers: those that are left as well, of those that a forward pass runs, in order; all where it is left out.
+
     Raises:
-        ModelError: a group would be emptied, or a mask is not as long as its group.
+        ModelError: a group would be emptied, a mask is not as long as its group, or the layers can't be just those.
     """
     for group, mask in zip(groups, keep, strict=True):
         if mask.shape != (group.units,):
@@ -33,7 +43,9 @@ def keep_units(
     smaller = copy.deepcopy(model)
     for group, mask in zip(groups, keep, strict=True):
         _cut(smaller, family, group, mask)
-    family.settle(smaller)
+    if layers is not None:
+        family.keep_layers(smaller, layers)
+    _settle(smaller, family)
     return smaller
 
 
@@ -50,8 +62,23 @@ def keep_layers(model: PreTrainedModel, family: Family, kept: Sequence[int]) -> 
         raise ModelError(f"layers {list(kept)} were asked for; wanted each once")
     smaller = copy.deepcopy(model)
     family.keep_layers(smaller, kept)
-    family.settle(smaller)
+    _settle(smaller, family)
     return smaller
+
+
+def renamed(model: PreTrainedModel, family: Family, path: str, layers: Sequence[int] | None) -> str | None:
+    """What a module's path becomes where only the named layers are left, of those that run; None where it leaves."""
+    if layers is None:
+        return path
+    every = family.layers(model)
+    names = {module: name for name, module in model.named_modules()}
+    left = list(dict.fromkeys(every[index] for index in layers))
+    for layer in dict.fromkeys(every):
+        base = names[layer]
+        if path == base or path.startswith(f"{base}."):
+            above = base.rpartition(".")[0]
+            return f"{above}.{left.index(layer)}{path.removeprefix(base)}" if layer in left else None
+    return path
 
 
 def shape_like(model: PreTrainedModel, family: Family, anatomy: Anatomy) -> PreTrainedModel:
@@ -68,26 +95,32 @@ def shape_like(model: PreTrainedModel, family: Family, anatomy: Anatomy) -> PreT
     stock = anatomy_of(model, family)
     if [group.name for group in stock.groups] != [group.name for group in anatomy.groups]:
         raise ModelError(f"anatomy.json names {len(anatomy.groups)} groups, the config makes {len(stock.groups)}")
+    if anatomy.hidden != stock.hidden:
+        hidden = hidden_group(model, family)
+        _refuse_wider(anatomy.hidden, hidden)
+        _cut(model, family, hidden, torch.arange(hidden.units) < anatomy.hidden)
     for have, want in zip(stock.groups, anatomy.groups, strict=True):
-        if want.units > have.units:
-            raise ModelError(f"{want.name}: anatomy.json says {want.units} units, the config makes {have.units}")
+        _refuse_wider(want.units, have)
         _cut(model, family, have, torch.arange(have.units) < want.units)
-    family.settle(model)
+    _settle(model, family)
     return model
+
+
+def _refuse_wider(wanted: int, have: Group) -> None:
+    if wanted > have.units:
+        raise ModelError(f"{have.name}: anatomy.json says {wanted} units, the config makes {have.units}")
+
+
+def _settle(model: PreTrainedModel, family: Family) -> None:
+    """Bring all that knows shapes in line with the weights; a cut gave tied weights one copy each."""
+    family.settle(model)
+    model.tie_weights()
 
 
 def _cut(model: PreTrainedModel, family: Family, group: Group, keep: Bool[Tensor, "unit"]) -> None:
     """Cut a group down to the kept units, in place."""
+    if bool(keep.all()):
+        return
     for part in group.slices:
-        _remove(model, part, keep)
+        cut_slice(model, part, keep)
     family.after_cut(model, group, keep)
-
-
-def _remove(model: PreTrainedModel, part: Slice, keep: Bool[Tensor, "unit"]) -> None:
-    """Cut a linear layer's weight, and bias, down to the kept units of one slice."""
-    from torch_pruning import prune_linear_in_channels, prune_linear_out_channels
-
-    cut = prune_linear_out_channels if part.side == "rows" else prune_linear_in_channels
-    gone = (~keep).repeat_interleave(part.span).repeat(part.blocks).nonzero().flatten().tolist()
-    if gone:
-        cut(model.get_submodule(part.module), gone)

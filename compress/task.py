@@ -38,6 +38,10 @@ class Task(Protocol):
     """What the labels are; None for a task that makes its own, from the text."""
     head: ClassVar[str]
     """How the names of transformers' classes for this task end, as `ForTokenClassification`; the Auto class's too."""
+    older_head: ClassVar[str] = ""
+    """How those of some older classes end, where they end otherwise."""
+    causal: ClassVar[bool | None] = None
+    """Whether its models are decoders, in which a token sees only what stands before it; None where either will do."""
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
     """Names of the graph's outputs."""
     decided_on: ClassVar[tuple[str, ...]] = ("logits",)
@@ -50,6 +54,12 @@ class Task(Protocol):
     """Whether each token has a score for every word of the vocabulary."""
     draws: ClassVar[bool] = False
     """Whether `encode` draws at random, so that every epoch has a draw of its own."""
+
+    @classmethod
+    def serves(cls, architecture: str) -> bool:
+        """Whether a class of transformers that has this name is for this task."""
+        ends = tuple(filter(None, (cls.head, cls.older_head)))
+        return architecture.endswith(ends)
 
     def settings(self, labels: Sequence[str]) -> Mapping[str, Any]:
         """What the config of a model with a head for `labels` says of it."""
@@ -77,10 +87,14 @@ class Task(Protocol):
         model: PreTrainedModel = _auto_class(self.head).from_config(config)
         return model
 
-    def read(self, folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    def read(self, folder: Path, labels: Sequence[str], **settings: Any) -> tuple[PreTrainedModel, tuple[str, ...]]:
         """The model in a hub folder, in float32, with a head for `labels`; and the names of the weights that the
-        folder does not hold, or not in that shape, which were drawn anew."""
-        return read_stock(_auto_class(self.head), folder, self.settings(labels))
+        folder does not hold, or not in that shape, which were drawn anew.
+
+        Args:
+            settings: keys of the config that are to be other than the folder says.
+        """
+        return read_stock(_auto_class(self.head), folder, {**self.settings(labels), **settings})
 
     def accompany(self, config: Mapping[str, Any], max_tokens: int, folder: Path) -> None:
         """Write the files, besides config, weights and tokenizer, that other people's loaders of this task read."""
@@ -137,6 +151,10 @@ class Task(Protocol):
     def decide(self, predictions: Float[np.ndarray, "example ..."]) -> Shaped[np.ndarray, "example ..."]:
         """The answer that the predictions stand for."""
 
+    def comparable(self, first: Float[np.ndarray, "example ..."], second: Float[np.ndarray, "example ..."]) -> bool:
+        """Whether two models' predictions answer the same questions."""
+        return True
+
     def alike(
         self, first: Float[np.ndarray, "example ..."], second: Float[np.ndarray, "example ..."]
     ) -> Float[np.ndarray, "example"]:
@@ -171,7 +189,7 @@ def task_in(config: Mapping[str, Any]) -> Task:
         raise ModelError(f"config.json: architectures is {str(named)[:40]!r}, wanted a list with the name of a class")
     architecture = named[0] if named else ""
     tasks = [task_of(name) for name in catalog.names("tasks")]
-    fitting = [task for task in tasks if task.head and architecture.endswith(task.head)]
+    fitting = [task for task in tasks if task.serves(architecture)]
     # Several tasks share a head, and their settings tell them apart; the one that asks for nothing comes last.
     fitting.sort(key=lambda task: "problem_type" not in task.settings(()))
     for task in fitting:

@@ -47,13 +47,13 @@ class Measurement(Record):
 class Comparison(Record):
     """One target against one baseline, from samples taken side by side.
 
-    `unit` is `ratio` for speed-up, compression ratio and agreement; a quality drop has its metric's, or `relative`
-    where it is a fraction of the baseline's value. It is empty in files of older versions.
+    `unit` is `ratio` for speed-up, compression ratio, agreement and logit error; a quality drop has its metric's, or
+    `relative` where it is a fraction of the baseline's value. It is empty in files of older versions.
     """
 
     target: str
     baseline: str
-    name: Literal["speedup", "compression_ratio", "quality_drop", "agreement"]
+    name: Literal["speedup", "compression_ratio", "quality_drop", "agreement", "logit_error"]
     value: float
     unit: str = ""
     low: float | None = None

@@ -166,7 +166,7 @@ def limit_of(run: Run, comparison: Comparison) -> float | None:
             # Quality is judged against the reference alone.
             lost = (comparison.baseline, comparison.conditions.get("metric"))
             judged, limit = lost == (run.reference, settings.get("metric")), settings.get("drop")
-        case "agreement":
+        case "agreement" | "logit_error":
             return None
     return float(limit) if judged and isinstance(limit, int | float) else None
 

@@ -122,6 +122,7 @@ def turned(comparison: Comparison) -> Comparison:
     Differences change their sign, ratios are inverted; a drop that is relative, (b - a) / a, as a perplexity's, becomes
     (a - b) / b. All of these turn an interval's ends around.
     """
+    assert comparison.name != "logit_error", "its unit is the spread of the one that it was recorded against"
     relative = comparison.unit == "relative"
 
     def seen(value: float | None) -> float | None:

@@ -29,6 +29,7 @@ _VERDICTS = {
     ("quality_drop", "better"): "a gain, beyond chance",
     ("quality_drop", "worse"): "a loss, beyond chance",
 }
+_LIKENESS = {"agreement": "agreement", "logit_error": "logit error"}
 _HALF_PRECISION = ("F16", "BF16")  # as safetensors files name them
 
 _PROMISES = {
@@ -83,7 +84,7 @@ def comparison_tiles(run: Run, subject: str, reference: str) -> tuple[Tile, ...]
     found = [c for c in run.comparisons if (c.target, c.baseline) == (subject, reference)]
     found = [c for c in found if c.conditions.get("tokenization") != "apart"]
     found = [c for c in found if c.name != "quality_drop" or c.conditions.get("metric") in metrics]
-    order = ("compression_ratio", "speedup", "quality_drop", "agreement")
+    order = ("compression_ratio", "speedup", "quality_drop", "agreement", "logit_error")
     return tuple(_tile(run, c) for name in order for c in found if c.name == name)
 
 
@@ -131,7 +132,7 @@ def quality_table(run: Run) -> Grid | None:
     rows: list[list[Cell]] = [
         [
             c.baseline,
-            "agreement" if c.name == "agreement" else cast.loss_name(run, str(c.conditions.get("metric", "quality"))),
+            _LIKENESS.get(c.name) or cast.loss_name(run, str(c.conditions.get("metric", "quality"))),
             reading_of(run, c),
             read_p_value(c.p_value),
             read_p_value(c.adjusted_p_value),
@@ -139,7 +140,7 @@ def quality_table(run: Run) -> Grid | None:
         ]
         for baseline in cast.baselines_of(run)
         for c in run.comparisons
-        if (c.target, c.baseline) == (subject, baseline) and c.name in ("quality_drop", "agreement")
+        if (c.target, c.baseline) == (subject, baseline) and c.name in ("quality_drop", *_LIKENESS)
     ]
     columns = ["baseline", "what", "figure", "p-value", "adjusted p-value", "verdict"]
     return Grid(table_of(f"Quality of {subject} against each baseline", columns, rows)) if rows else None
@@ -148,6 +149,7 @@ def quality_table(run: Run) -> Grid | None:
 def name_of(run: Run, comparison: Comparison) -> str:
     """What a comparison is of, for a reader: `times faster at 1 x 128`."""
     names = {"compression_ratio": "times smaller", "speedup": "times faster", "agreement": "same decisions"}
+    names |= {"logit_error": _LIKENESS["logit_error"]}
     metric = str(comparison.conditions.get("metric", "quality"))
     name = names.get(comparison.name) or cast.loss_name(run, metric)
     if cast.of_texts(comparison):
@@ -194,6 +196,8 @@ def _tile(run: Run, comparison: Comparison) -> Tile:
         return Tile(name, reading, _sizes(run, comparison), _tone(comparison))
     if comparison.name == "agreement":
         return Tile(name, reading, "share of test examples")
+    if comparison.name == "logit_error":
+        return Tile(name, reading, "distance of the scores, in units of their own spread")
     return Tile(name, reading, verdict_words(comparison), _tone(comparison))
 
 

@@ -76,7 +76,7 @@ def read_comparison(comparison: Comparison, *, unit: str = "ratio") -> Reading:
         # All targets are timed in turn, round by round: the rounds are what a ratio of times is drawn from.
         counted = "rounds" if comparison.name == "speedup" else ""
         return _reading(*values, suffix="x", count=count, counted=counted, remark=noise_words(comparison), at=at)
-    if comparison.name == "agreement":
+    if comparison.name in ("agreement", "logit_error"):
         return _reading(*values, count=count, most_decimals=3, at=at)
     factor, suffix = drop_scale(comparison.unit or unit)
     value, low, high = (None if v is None else v * factor for v in values)

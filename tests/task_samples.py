@@ -39,7 +39,10 @@ def untrained_bundle(task: Task, *, seed: int = 0) -> Bundle:
 def fitting_families(task: Task) -> list[str]:
     """The families whose models read what the task gives them, BERT first."""
     wanted = "pixel_values" if task.modality == "image" else "input_ids"
-    fitting = [name for name in catalog.names("families") if wanted in catalog.load("families", name).inputs]
+    families = {name: catalog.load("families", name) for name in catalog.names("families")}
+    fitting = [
+        name for name, family in families.items() if wanted in family.inputs and task.causal in (None, family.causal)
+    ]
     return sorted(fitting, key=lambda name: name != "bert")
 
 
@@ -110,6 +113,7 @@ _SAMPLES: dict[str, Callable[[Split, np.random.Generator], Split]] = {
     "question-answering": _spans,
     "sentence-embedding": _pairs,
     "text-classification": _classes,
+    "text-generation": _unlabelled,
     "text-regression": _numbers,
     "token-classification": _tags,
 }

@@ -7,7 +7,7 @@ import torch
 from task_samples import sample, task_bundle
 
 from compress import catalog
-from compress.anatomy import anatomy_of
+from compress.dissection import anatomy_of
 from compress.feed import feed
 from compress.memory import Layers
 from compress.task import task_of
@@ -33,4 +33,5 @@ def test_the_anatomy_asks_the_task_what_its_head_reads(monkeypatch: pytest.Monke
     monkeypatch.setattr(TokenClassification, "head_reads", "text")
     each_row = anatomy_of(bundle.module, bundle.family)
     moved = each_row.sequence_macs - each_token.sequence_macs
-    assert each_token.rest_macs - each_row.rest_macs == moved == bundle.module.classifier.weight.numel()
+    assert each_token.rest_macs - each_row.rest_macs == moved
+    assert moved.at(each_row.hidden) == bundle.module.classifier.weight.numel()

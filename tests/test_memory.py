@@ -16,12 +16,14 @@ from small_run import ROOT, Small, command, make_small, outside, small_recipe, w
 from tiny import mixed_inputs, tiny_bundle
 
 from compress import catalog, memory, preflight
+from compress.anatomy import Anatomy
 from compress.bundle import Bundle
 from compress.errors import CompressError
 from compress.folder import save
 from compress.lengths import Lengths
 from compress.memory import Layers, Phase, Room, Term, Texts, foretold, peak, room
 from compress.recipe import Recipe, read_recipe
+from compress.stages.prune import Prune
 
 SAME = 64
 
@@ -124,6 +126,27 @@ def test_transfer_texts_count_for_the_stage_that_is_taught_alone(recipe: Recipe,
 
     assert activations(wider[0]) == activations(plain[0])
     assert activations(wider[1]) > activations(plain[1])
+
+
+def test_a_stage_that_trains_between_its_cuts_takes_what_the_dearest_of_all_that_takes(
+    recipe: Recipe, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, taught, cut, *_ = foretold(recipe, layers(bundle), texts(16))
+    teaching, short = recipe.stages[0], bundle.anatomy.with_layers((0, 3))
+
+    def with_trainings(*anatomies: Anatomy) -> Phase:
+        trainings = [(teaching, anatomy) for anatomy in anatomies]
+        monkeypatch.setattr(Prune, "trainings", lambda *_: trainings, raising=False)
+        return foretold(recipe, layers(bundle), texts(16))[2]
+
+    def own(phase: Phase) -> list[Term]:
+        return [term for term in phase.terms if term.what not in ("libraries", "data", "models kept at hand")]
+
+    assert with_trainings() == cut
+    once = with_trainings(recipe.stages[0].predict(bundle.anatomy))
+    assert own(once) == own(taught) != own(cut)
+    assert with_trainings(short) != with_trainings(bundle.anatomy)
+    assert with_trainings(bundle.anatomy, short) == with_trainings(bundle.anatomy)
 
 
 @pytest.mark.slow

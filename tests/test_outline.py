@@ -17,7 +17,8 @@ from compress.anatomy import Anatomy
 from compress.bundle import Bundle
 from compress.errors import ModelError
 
-FAMILIES = catalog.names("families")
+CASES = [(family, None) for family in catalog.names("families")]
+CASES += [("bert", "fill-mask"), ("gpt2", "text-generation"), ("llama", "text-generation")]  # their heads are tied
 
 
 FORKING = """
@@ -38,22 +39,24 @@ for question in questions:
 
 
 @pytest.fixture(scope="module")
-def answers() -> dict[str, Any]:
-    """What a helper says of each family's model."""
-    bundles = [tiny_bundle(family) for family in FAMILIES]
+def answers() -> dict[tuple[str, str | None], Any]:
+    """What a helper says of each family's model, and of some with a head of the embeddings' weights."""
+    bundles = [tiny_bundle(family, task=task) for family, task in CASES]
     questions = [{"config": bundle.config, "task": bundle.task.name, "threads": 1} for bundle in bundles]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outline, "_PROGRAM", FORKING)
         helper = outline._start()
     printed, _ = helper.communicate("".join(json.dumps(question) + "\n" for question in questions), timeout=300)
-    return dict(zip(FAMILIES, map(json.loads, printed.splitlines()), strict=True))
+    return dict(zip(CASES, map(json.loads, printed.splitlines()), strict=True))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_of_every_family_the_same_anatomy_is_found(answers: dict[str, Any], family: str) -> None:
-    said = answers[family]
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_of_every_family_the_same_anatomy_is_found(
+    answers: dict[tuple[str, str | None], Any], family: str, task: str | None
+) -> None:
+    said = answers[family, task]
     assert said is not None, "the helper failed: libraries now call what is left out"
-    assert Anatomy.from_json(said["anatomy"]) == tiny_bundle(family).anatomy
+    assert Anatomy.from_json(said["anatomy"]) == tiny_bundle(family, task=task).anatomy
     assert said["rate"] > 0
 
 

@@ -9,17 +9,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_run import Small, command, make_small, outside, small_recipe, write_recipe
 from task_samples import sample, task_bundle
 from tiny import tiny_bundle
 
 from compress import catalog
+from compress.anatomy import Anatomy
 from compress.commands import plan as module
 from compress.folder import load, read_config, save, source_bundle
+from compress.lengths import Lengths
 from compress.lineage import Lineage
-from compress.memory import Room
+from compress.memory import Room, Texts
+from compress.outline import Outline
 from compress.preflight import longest_input
+from compress.recipe import read_recipe
+from compress.stages.prune import Prune
 from compress.task import task_of
 from compress.tasks.sentence_embedding import SentenceEmbedding
 
@@ -96,6 +102,30 @@ def test_a_plan_is_the_same_twice_but_for_its_times(small: Small, monkeypatch: p
         for row in (found, *found["stages"]):
             row.pop("seconds")
     assert first == second
+
+
+def test_time_is_foretold_for_every_training_of_a_stage_and_all_texts_that_it_reads(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, anatomy = read_recipe(small.recipe), tiny_bundle().anatomy
+    teaching, short = recipe.stages[0], tiny_bundle().anatomy.with_layers((0, 3))
+    few = Lengths(np.ones(8, dtype=np.int64), np.full(8, 10, dtype=np.int64))
+    alone = Texts(few, few, few, few)
+
+    def seconds(texts: Texts) -> list[float]:
+        """Of finetune, distill and prune."""
+        return [row["seconds"] for row in module._foretold(recipe, Outline(anatomy, 1e9), texts)["stages"][:3]]
+
+    def pruning(*trained: Anatomy) -> float:
+        monkeypatch.setattr(Prune, "trainings", lambda *_: [(teaching, each) for each in trained], raising=False)
+        return seconds(alone)[2]
+
+    assert pruning() == 0
+    assert pruning(anatomy, short) == pytest.approx(pruning(anatomy) + pruning(short))
+    assert pruning(teaching.predict(anatomy)) == seconds(alone)[1]
+    plain, wider = seconds(alone), seconds(replace(alone, transfer=few))
+    assert wider[0] == plain[0]
+    assert wider[1:] == pytest.approx([2 * each for each in plain[1:]])
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_the_digest_stays_when_another_module_changes(package: Path):
 
 def test_a_stage_reaches_what_it_relies_on_and_no_report():
     reached = provenance._reached("compress.stages.prune")
-    assert {"compress.allocation", "compress.repair", "compress.surgery", "compress.anatomy"} <= reached
+    assert {"compress.pruning.allocation", "compress.pruning.repair", "compress.surgery", "compress.anatomy"} <= reached
     assert not any(name.startswith(("reports", "compress.commands", "evaluation.suite")) for name in reached)
 
 

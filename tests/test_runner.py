@@ -126,6 +126,7 @@ def test_every_later_target_is_compared_with_the_reference_in_every_way(small):
             ("quality_drop", {"metric": "accuracy"}),
             ("quality_drop", {"metric": "f1"}),
             ("agreement", {}),
+            ("logit_error", {}),
             ("compression_ratio", {}),
             ("speedup", {"batch": 1, "tokens": 8}),
             ("speedup", {"batch": 2, "tokens": 16}),

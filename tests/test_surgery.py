@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny import logits_of, mixed_inputs, tiny_bundle
 
-from compress.anatomy import Anatomy, anatomy_of
+from compress.anatomy import Anatomy
+from compress.dissection import anatomy_of
 from compress.bundle import Bundle
 from compress.errors import ModelError
 from compress.folder import load, save
@@ -123,4 +124,4 @@ def test_an_anatomy_survives_json(uneven: Bundle):
     again = Anatomy.from_json(uneven.anatomy.as_json())
     assert again == uneven.anatomy
     assert len({group.units for group in again.of_axis("heads")}) > 1
-    assert replace(again, groups=()).encoder_parameters == again.rest["encoder"]
+    assert replace(again, groups=()).encoder_parameters == again.rest_of("encoder")

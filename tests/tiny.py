@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast, ViTImageProcessorPil
 
 from compress import catalog
-from compress.anatomy import anatomy_of
+from compress.dissection import anatomy_of
 from compress.bundle import Bundle, plain_config
 from compress.choices import StageChoice
 from compress.data import Split

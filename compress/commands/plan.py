@@ -20,7 +20,8 @@ from compress.security import check_weights
 from compress.sources import Lock, Sources
 from compress.store.store import cache_root
 from compress.task import task_of
-from compress.training.loop import Training
+from compress.training.distillation import Distillation
+from compress.training.loop import Training, trainings_of
 from compress.weights import stored_weights
 
 Planned = dict[str, Any]
@@ -146,22 +147,16 @@ def _no_collection() -> Iterator[None]:
 
 def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:
     """Sizes after each stage, and seconds of training on this machine."""
-    count = int(texts.train.rows.sum())
-    tokens = round(texts.train.total / count)
     rate = EFFICIENCY * outline.flops_per_second
     anatomy = reference = outline.anatomy
     width = FLOAT_BYTES
     rows: list[Planned] = []
     for position, (name, stage) in enumerate(_named(recipe)):
+        work = sum(_work(training, made, reference, texts) for training, made in trainings_of(stage, anatomy))
         anatomy = stage.predict(anatomy)
         width = stage.weight_bytes or width
         if position < len(recipe.prepare):
             reference = anatomy
-        work, taught = 0.0, "reference" in stage.sees
-        if isinstance(stage, Training):
-            # Forward, and twice that for the backward pass; one that is taught has its teacher's forward pass besides.
-            teacher = reference.flops(1, tokens) if taught else 0
-            work = stage.epochs * count * (3 * anatomy.flops(1, tokens) + teacher)
         row = _stage_row(name, anatomy, recipe, width)
         rows.append(row | {"form": stage.produces.value, "seconds": work / rate})
     targets = len(recipe.measure.baselines) + len(recipe.stages)
@@ -169,6 +164,15 @@ def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:
     measuring += targets * (QUALITY_SECONDS + FOOTPRINT_SECONDS * recipe.measure.footprint)
     seconds = sum(row["seconds"] for row in rows) + measuring
     return {"stages": rows, "seconds": seconds, "seconds_measuring": measuring}
+
+
+def _work(training: Training, anatomy: Anatomy, teacher: Anatomy, texts: Texts) -> float:
+    """FLOPs of a training: forward, twice that for the backward pass, and the forward pass of who teaches."""
+    seen = texts.seen_in(training)
+    count = int(seen.rows.sum())
+    tokens = round(seen.total / count)
+    taught = teacher.flops(1, tokens) if isinstance(training, Distillation) else 0
+    return float(training.epochs * count * (3 * anatomy.flops(1, tokens) + taught))
 
 
 def _stage_row(name: str, anatomy: Anatomy, recipe: Recipe, width: float) -> Planned:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compress.settings import Settings
+from compress.slicing import weights_in
 from compress.stage import Context
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ def _squares(bundle: Bundle, group: Group) -> Float[Tensor, "unit"]:
 
     total = torch.zeros(group.units)
     for part in group.slices:
-        linear = bundle.module.get_submodule(part.module)
-        weight = linear.weight.detach().cpu() if part.side == "rows" else linear.weight.detach().cpu().T
-        squares = weight.square().sum(dim=1)
-        if part.side == "rows" and linear.bias is not None:
-            squares = squares + linear.bias.detach().cpu().square()
-        total += squares.view(part.blocks, group.units, part.span).sum(dim=(0, 2))
+        for weight in weights_in(bundle.module, part):
+            squares = weight.detach().cpu().square().sum(dim=1)
+            total += squares.view(part.blocks, group.units, part.span).sum(dim=(0, 2))
     return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from compress.anatomy import Group
 from compress.families.layout import BERT_LAYER, fits_config, groups_at, layers_at, part_at, settle_widths, whole_number
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class Electra(Family):
-    """BERT's layers; `embeddings_project` widens the embeddings where they are narrower than the layers."""
+    """BERT's layers; `embeddings_project` widens the embeddings where they are narrower than the layers.
+
+    The stock class has that layer where both sizes differ. Where a cut made them equal, `embeddings_projected` in the
+    config says that it is there all the same.
+    """
 
     name: ClassVar[str] = "electra"
     model_types: ClassVar[tuple[str, ...]] = ("electra",)
@@ -50,8 +54,30 @@ class Electra(Family):
         return part_at(parameter, "electra", embeddings=("embeddings",), encoder=("encoder",))
 
     def settle(self, model: PreTrainedModel) -> None:
-        model.config.num_hidden_layers = len(self.layers(model))
+        config = model.config
+        config.num_hidden_layers = len(self.layers(model))
         settle_widths(model, BERT_LAYER)
+        if not _projects(model):
+            config.embedding_size = config.hidden_size
+        elif config.embedding_size == config.hidden_size:
+            config.embeddings_projected = True
+
+    def widen(self, config: PretrainedConfig, hidden: int) -> None:
+        if config.embedding_size == config.hidden_size and not getattr(config, "embeddings_projected", False):
+            config.embedding_size = hidden
+        config.hidden_size = hidden
 
     def fits_stock_class(self, model: PreTrainedModel) -> bool:
-        return fits_config(model, BERT_LAYER)
+        return fits_config(model, BERT_LAYER) and not getattr(model.config, "embeddings_projected", False)
+
+    def restore(self, model: PreTrainedModel) -> None:
+        from torch import nn
+
+        config = model.config
+        if getattr(config, "embeddings_projected", False) and not _projects(model):
+            cast("Any", model.base_model).embeddings_project = nn.Linear(config.embedding_size, config.hidden_size)
+
+
+def _projects(model: PreTrainedModel) -> bool:
+    """Whether a linear layer stands between embeddings and layers."""
+    return hasattr(model.base_model, "embeddings_project")

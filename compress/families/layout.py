@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from compress.anatomy import Group, group_of
+from compress.anatomy import Group
+from compress.dissection import group_of
 from compress.errors import ModelError
+from compress.linear import weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,15 +60,15 @@ BERT_LAYER = Layout(
 
 def layers_at(model: PreTrainedModel, layout: Layout) -> ModuleList:
     """The model's own list of layers."""
-    return cast("ModuleList", model.get_submodule(_path(model, layout)))
+    return cast("ModuleList", model.get_submodule(path_below(model, layout.layers)))
 
 
 def groups_at(model: PreTrainedModel, layout: Layout, *, repeats: Sequence[int] | None = None) -> list[Group]:
     """Heads and FFN of every layer; `repeats` says how often each runs in a forward pass, once where it is left out."""
     found: list[Group] = []
     for index, layer in enumerate(layers_at(model, layout)):
-        path = f"{_path(model, layout)}.{index}"
-        width = getattr(layer.get_submodule(layout.attention), layout.head_width)
+        path = f"{path_below(model, layout.layers)}.{index}"
+        width = head_width(layer, layout)
         times = 1 if repeats is None else repeats[index]
         heads = group_of(
             model,
@@ -77,6 +79,7 @@ def groups_at(model: PreTrainedModel, layout: Layout, *, repeats: Sequence[int] 
             reader=f"{path}.{layout.attention_output}",
             pair_macs=2 * width,
             repeats=times,
+            heads=1,
         )
         ffn = group_of(
             model,
@@ -91,6 +94,13 @@ def groups_at(model: PreTrainedModel, layout: Layout, *, repeats: Sequence[int] 
     return found
 
 
+def path_below(model: PreTrainedModel, path: str) -> str:
+    """The path from the model of what lies below its base model: a base model is it itself, others hold one under its
+    family's name."""
+    base = model.base_model_prefix
+    return f"{base}.{path}" if hasattr(model, base) else path
+
+
 def part_at(name: str, base: str, *, embeddings: tuple[str, ...], encoder: tuple[str, ...]) -> Part:
     """The part that a dotted name belongs to, by how it begins below the base model; `embeddings` are asked first."""
     below = name.removeprefix(f"{base}.")
@@ -100,7 +110,12 @@ def part_at(name: str, base: str, *, embeddings: tuple[str, ...], encoder: tuple
 
 
 def settle_widths(model: PreTrainedModel, layout: Layout) -> None:
-    """Set every layer's head count, attention width and number, and the config's FFN width where all layers agree."""
+    """Set every layer's head count, attention width and number, the config's hidden size, and its FFN width where all
+    layers agree.
+
+    Where a head's width is what the stock class makes of hidden size and heads, the config's heads are those of which
+    it comes out right; no config could say what each layer has.
+    """
     layers: Any = layers_at(model, layout)
     for index, layer in enumerate(layers):
         attention: Any = layer.get_submodule(layout.attention)
@@ -111,16 +126,23 @@ def settle_widths(model: PreTrainedModel, layout: Layout) -> None:
         for module in (layer, attention):
             if hasattr(module, "layer_idx"):
                 module.layer_idx = index
-    widths = {_channels_in(layer, layout) for layer in layers}
+    config = model.config
+    config.hidden_size = hidden_in(layers[0], layout)
+    if getattr(config, "head_dim", None) is None:
+        config.num_attention_heads = -(-config.hidden_size // head_width(layers[0], layout))
+    widths = {channels_in(layer, layout) for layer in layers}
     if len(widths) == 1:
-        setattr(model.config, layout.config_ffn, widths.pop())
+        setattr(config, layout.config_ffn, widths.pop())
 
 
 def fits_config(model: PreTrainedModel, layout: Layout) -> bool:
-    """Whether every layer has just the heads and the FFN width that the config names."""
+    """Whether every layer has just the heads, their width and the FFN width that the stock class makes of the config."""
+    config = model.config
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size / heads
     return all(
-        heads_in(layer, layout) == model.config.num_attention_heads
-        and _channels_in(layer, layout) == getattr(model.config, layout.config_ffn)
+        (heads_in(layer, layout), head_width(layer, layout)) == (heads, width)
+        and channels_in(layer, layout) == getattr(config, layout.config_ffn)
         for layer in layers_at(model, layout)
     )
 
@@ -139,17 +161,21 @@ def whole_number(config: Mapping[str, Any], key: str, default: int, *, least: in
 
 def heads_in(layer: Any, layout: Layout) -> int:
     """The number of heads that a layer's weights make."""
-    rows: int = layer.get_submodule(layout.projections[0]).weight.shape[0]
+    rows = len(weight_of(layer.get_submodule(layout.projections[0])))
+    return rows // (layout.fused_projections * head_width(layer, layout))
+
+
+def head_width(layer: Any, layout: Layout) -> int:
+    """The width of one head of a layer."""
     width: int = getattr(layer.get_submodule(layout.attention), layout.head_width)
-    return rows // (layout.fused_projections * width)
+    return width
 
 
-def _channels_in(layer: Any, layout: Layout) -> int:
-    rows: int = layer.get_submodule(layout.ffn_input).weight.shape[0]
-    return rows // layout.fused_ffn
+def hidden_in(layer: Any, layout: Layout) -> int:
+    """The hidden size that a layer's weights read."""
+    return int(weight_of(layer.get_submodule(layout.projections[0])).shape[1])
 
 
-def _path(model: PreTrainedModel, layout: Layout) -> str:
-    """The list's path from the model: a base model is it itself, others hold one under its family's name."""
-    base = model.base_model_prefix
-    return f"{base}.{layout.layers}" if hasattr(model, base) else layout.layers
+def channels_in(layer: Any, layout: Layout) -> int:
+    """The number of FFN channels that a layer's weights make."""
+    return len(weight_of(layer.get_submodule(layout.ffn_input))) // layout.fused_ffn

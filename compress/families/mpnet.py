@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from compress.anatomy import Group
+from compress.anatomy import Anatomy, Group
 from compress.families.layout import Layout, fits_config, groups_at, layers_at, part_at, settle_widths, whole_number
 from compress.family import Family
 
@@ -36,7 +36,8 @@ class Mpnet(Family):
     """Post-norm encoder; `relative_attention_bias` has one column for each head of the uncut model.
 
     A layer that lost heads keeps the numbers of those that are left in the buffer `bias_columns`, and a hook gives it
-    their columns alone. The table itself stays whole: other layers may have kept other heads.
+    their columns alone. The table itself stays whole: other layers may have kept other heads. So the config's heads are
+    the table's, and the stock class holds no model that lost any.
     """
 
     name: ClassVar[str] = "mpnet"
@@ -72,6 +73,11 @@ class Mpnet(Family):
     def settle(self, model: PreTrainedModel) -> None:
         model.config.num_hidden_layers = len(self.layers(model))
         settle_widths(model, LAYER)
+        model.config.num_attention_heads = cast("Any", model.base_model).encoder.relative_attention_bias.embedding_dim
+
+    def make_room(self, config: PretrainedConfig, anatomy: Anatomy) -> None:
+        width = anatomy.of_axis("heads")[0].slices[0].span
+        config.hidden_size = config.num_attention_heads * width  # heads of the table, which no layer has more of
 
     def fits_stock_class(self, model: PreTrainedModel) -> bool:
         return fits_config(model, LAYER)
@@ -79,7 +85,7 @@ class Mpnet(Family):
     def after_cut(self, model: PreTrainedModel, group: Group, keep: Bool[Tensor, "unit"]) -> None:
         import torch
 
-        if group.axis != "heads" or bool(keep.all()):
+        if group.axis != "heads" or group.layer is None:
             return
         attention: Any = self.layers(model)[group.layer].get_submodule(LAYER.attention)
         if not hasattr(attention, "bias_columns"):

@@ -72,10 +72,10 @@ class Vit(Family):
         layers, config = cast("Any", self.layers(model)), model.config
         config.num_hidden_layers = len(layers)
         settle_widths(model, LAYER)
-        counts = {heads_in(layer, LAYER) for layer in layers}
-        if len(counts) == 1 and counts != {config.num_attention_heads}:
+        counts, width = {heads_in(layer, LAYER) for layer in layers}, layers[0].attention.head_dim
+        if len(counts) == 1 and (*counts, width) != (config.num_attention_heads, config.hidden_size / max(counts)):
             # The stock class reads this key where there is one, so it has room for fewer heads in all layers.
-            config.head_dim = layers[0].attention.head_dim
+            config.head_dim = width
             config.num_attention_heads = counts.pop()
 
     def fits_stock_class(self, model: PreTrainedModel) -> bool:

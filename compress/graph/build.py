@@ -15,6 +15,7 @@ from compress.inputs import dynamic_axes, example_inputs
 
 if TYPE_CHECKING:
     import onnx_ir
+    from transformers import PreTrainedModel
 
 AttentionForm = Literal["fused", "plain"]
 
@@ -37,7 +38,7 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> Onnx
 
     inputs = {name: torch.from_numpy(array) for name, array in example_inputs(bundle).items()}
     model = bundle.module.eval()
-    with _quiet(), bundle.family.sdpa(model), torch.no_grad():
+    with _quiet(), bundle.family.sdpa(model), _without_cache(model), torch.no_grad():
         try:
             program = torch.onnx.export(
                 bundle.task.graph(model),
@@ -85,6 +86,20 @@ def _strip(model: onnx_ir.Model) -> None:
             output.metadata_props.clear()
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
+
+
+@contextmanager
+def _without_cache(model: PreTrainedModel) -> Iterator[None]:
+    """While it is open, a decoder gives no keys and values for a next call: each call reads whole texts."""
+    cached = getattr(model.config, "use_cache", None)
+    if not cached:
+        yield
+        return
+    model.config.use_cache = False
+    try:
+        yield
+    finally:
+        model.config.use_cache = cached
 
 
 @contextmanager

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from compress.anatomy import Anatomy
     from compress.bundle import Bundle
 
 
@@ -39,7 +38,3 @@ class Finetune(Training):
             return task.losses(task.scores(model(**batch.inputs), batch.inputs), batch.truth).mean()
 
         return train(bundle, loss_of, context.train, self, context)
-
-    def predict(self, anatomy: Anatomy) -> Anatomy:
-        """Training changes no shapes."""
-        return anatomy

@@ -1,62 +1,42 @@
-"""Cut attention heads and FFN channels out of a model."""
+"""Cut heads, KV groups, FFN channels, hidden size, layers and vocabulary out of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from compress.allocation import by_rank, evenly, strongest
-from compress.anatomy import Anatomy, Axis, Group
+from compress.anatomy import Anatomy, Group
 from compress.bundle import Form
 from compress.choices import CriterionChoice
+from compress.dissection import hidden_group
 from compress.errors import ModelError
 from compress.feed import placed
-from compress.repair import least_squares
+from compress.pruning.allocation import Kept, Scored, by_rank, evenly, everything
+from compress.pruning.knapsack import Counted, optimal
+from compress.pruning.latency import LatencyTable, Timed, Timing, fit, measure_table
+from compress.pruning.repair import Way, repair
+from compress.pruning.schedule import fractions
+from compress.pruning.scores import scored_for
+from compress.pruning.tables import kept_table, unit_table
+from compress.pruning.target import Target
 from compress.settings import Settings
 from compress.stage import Context, Sight
 from compress.surgery import keep_units
+from compress.training.distillation import SEEN, Distillation, teacher_of
+from compress.training.loop import Training
+from compress.vocabulary import Vocabulary, trimmed
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
-    from torch import Tensor
-
     from compress.bundle import Bundle
 
-
-class Target(Settings):
-    """How much is to be left, as a fraction of what came in; exactly one of the three."""
-
-    parameters: float | None = Field(None, gt=0, lt=1, description="fraction of all parameters")
-    encoder_parameters: float | None = Field(None, gt=0, lt=1, description="fraction of the layers' parameters")
-    flops: float | None = Field(None, gt=0, lt=1, description="fraction of a forward pass's FLOPs")
-    tokens: int = Field(128, ge=1, description="text length at which FLOPs are counted")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Target:
-        given = [name for name in ("parameters", "encoder_parameters", "flops") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"wanted exactly one of parameters, encoder_parameters, flops; got {given or 'none'}")
-        return self
-
-    @property
-    def fraction(self) -> float:
-        return self.parameters or self.encoder_parameters or self.flops or 1.0
-
-    def cost(self, anatomy: Anatomy) -> int:
-        """What the target counts, of a whole model."""
-        if self.flops is not None:
-            return anatomy.flops(1, self.tokens)
-        return anatomy.parameters if self.parameters is not None else anatomy.encoder_parameters
-
-    def unit_cost(self, group: Group) -> int:
-        """What the target counts, of one unit."""
-        return group.unit_flops(self.tokens) if self.flops is not None else group.unit_parameters
+CutAxis = Literal["heads", "kv_groups", "ffn", "hidden", "layers", "vocabulary"]
 
 
 class Prune(Settings):
-    """Remove whole heads and FFN channels, physically, until the target is met.
+    """Remove whole units of a model, physically, until the target is met.
 
     Recipe:
         - prune:
@@ -66,89 +46,188 @@ class Prune(Settings):
 
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.TORCH
-    sees: ClassVar[tuple[Sight, ...]] = ("calibration",)
     weight_bytes: ClassVar[float | None] = None
 
-    target: Target
-    axes: tuple[Axis, ...] = Field(("heads", "ffn"), min_length=1, description="what may be cut")
-    criterion: CriterionChoice = Field(description="what a unit is worth: {use: NAME, ...}")
-    allocation: Literal["global", "uniform"] = Field(
-        "global", description="global: lowest score per cost first, over all layers; uniform: the same fraction of each"
+    target: Target | None = Field(None, description="how much is left; needed for any axis but vocabulary")
+    axes: tuple[CutAxis, ...] | None = Field(
+        None, min_length=1, description="what may be cut; left out: the model's heads or KV groups, and FFN channels"
     )
-    repair: Literal["none", "least_squares"] = Field("none", description="what is done for the layers that read a cut")
-    round_to: int = Field(16, ge=1, description="FFN widths left are multiples of this")
+    criterion: CriterionChoice | None = Field(None, description="what a unit is worth: {use: NAME, ...}")
+    allocation: Literal["global", "optimal", "uniform"] = Field(
+        "global",
+        description="global: lowest score per cost first, over all layers; optimal: the least score lost within the "
+        "target, as always where it is latency; uniform: the same fraction of each",
+    )
+    repair: Literal["none", Way] = Field("none", description="what may change in the layers that read a cut")
+    round_to: int = Field(16, ge=1, description="FFN widths and hidden sizes left are multiples of this")
+    steps: int = Field(1, ge=1, description="cuts in which the target is reached, the first the largest")
+    distill: Distillation | None = Field(None, description="how the reference teaches the model after each cut")
+    vocabulary: Vocabulary = Field(Vocabulary(), description="which tokens stay, where the axis is named")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Prune:
+        units = self.axes is None or self.axes != ("vocabulary",)
+        if units and (self.target is None or self.criterion is None):
+            raise ValueError("target and criterion are needed, unless axes is [vocabulary] alone")
+        if not units and (self.target, self.criterion, self.distill) != (None, None, None):
+            raise ValueError("axes is [vocabulary] alone, which knows no target, criterion or distill")
+        if self.distill is None and self.steps > 1 and self.repair == "none":
+            raise ValueError("several steps need distill or repair between them; else they are one cut")
+        if self.distill is not None and self.distill.losses.hidden is not None and "hidden" in (self.axes or ()):
+            raise ValueError("a cut hidden size can't be compared with the teacher's; leave out distill.losses.hidden")
+        return self
+
+    @property
+    def sees(self) -> tuple[Sight, ...]:
+        """The deployment as well, where latency is measured on it; what teaching and the vocabulary read."""
+        found: list[Sight] = ["calibration"]
+        if self.target is not None and self.target.kind == "latency":
+            found.append("deploy")
+        if self.distill is not None:
+            found += SEEN
+        if "vocabulary" in (self.axes or ()):
+            found += self.vocabulary.seen_in
+        return tuple(dict.fromkeys(found))
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
-        import torch
-
-        groups = [group for group in bundle.anatomy.groups if group.axis in self.axes]
-        scores = self.criterion.score(bundle, groups, context)
-        _refuse_nan(groups, scores)
-        keep = self._choose(bundle.anatomy, groups, scores)
-        context.record("units", _kept_table(groups, scores, keep))
-        if heads := _head_table(groups, scores, keep):
-            context.record("head_scores", heads)
-        cut = bundle.with_model(keep_units(placed(bundle.module, torch.device("cpu")), bundle.family, groups, keep))
-        if self.repair == "least_squares":
-            cut = cut.with_model(least_squares(bundle, cut, groups, context))
+        if self.distill is not None:
+            teacher_of(context)
+        cut = bundle
+        if self.target is not None:
+            self._refuse_absent(bundle.anatomy)
+            for step, fraction in enumerate(fractions(self.target.fraction, self.steps), start=1):
+                part = context
+                if self.steps > 1 or self.distill is not None:
+                    part = context.within(f"step-{step}", start=(step - 1) / self.steps, end=step / self.steps)
+                cut = self._step(bundle, cut, fraction, part)
+        if "vocabulary" in (self.axes or ()):  # last: teacher and calibration read the tokens that it leaves out
+            cut = trimmed(cut, self.vocabulary, context)
         return cut
 
     def predict(self, anatomy: Anatomy) -> Anatomy:
-        """The anatomy that the stage would leave, to within a unit or block: units are dropped evenly."""
-        groups = [group for group in anatomy.groups if group.axis in self.axes]
-        counts = evenly(anatomy, groups, budget=self._budget(anatomy), cost=self.target.cost, block=self._block)
-        return anatomy.with_units({group.name: count for group, count in zip(groups, counts, strict=True)})
+        """The anatomy that the stage would leave, to within a unit or block: units are dropped evenly. How many tokens
+        leave is known once the texts are read."""
+        if self.target is None:
+            return anatomy
+        self._refuse_absent(anatomy)
+        return self._evenly(anatomy, self.target.fraction)
 
-    def _choose(
-        self, anatomy: Anatomy, groups: Sequence[Group], scores: Sequence[Float[Tensor, "unit"]]
-    ) -> list[Bool[Tensor, "unit"]]:
-        budget, cost, unit_cost = self._budget(anatomy), self.target.cost, self.target.unit_cost
-        if self.allocation == "uniform":
-            counts = evenly(anatomy, groups, budget=budget, cost=cost, block=self._block)
+    def trainings(self, anatomy: Anatomy) -> list[tuple[Training, Anatomy]]:
+        """What is trained, on models of which anatomy."""
+        if self.distill is None or self.target is None:
+            return []
+        return [(self.distill, self._evenly(anatomy, left)) for left in fractions(self.target.fraction, self.steps)]
+
+    def _evenly(self, anatomy: Anatomy, fraction: float) -> Anatomy:
+        import torch
+
+        assert self.target is not None, "asked where there is one"
+        axes = self._axes(anatomy)
+        groups = [group for group in anatomy.groups if group.axis in axes]
+        if "hidden" in axes:
+            groups.append(Group("hidden", None, anatomy.hidden, (), 0, 0))
+        layers = [0.0] * anatomy.layers if "layers" in axes else None
+        scored = Scored(anatomy, groups, [torch.zeros(group.units) for group in groups], layers, self._block)
+        return evenly(scored, budget=fraction * self.target.cost(anatomy), cost=self.target.cost).of(anatomy)
+
+    def _step(self, whole: Bundle, bundle: Bundle, fraction: float, context: Context) -> Bundle:
+        """One cut, down to a fraction of the model that came in; repaired, and taught."""
+        scored = self._scored(bundle, context)
+        kept = self._choose(whole, bundle, scored, fraction, context)
+        keep = [scored.mask(group, kept) for group in scored.groups]
+        context.record("units", kept_table(scored, kept, keep))
+        if units := unit_table(scored, keep):
+            context.record("head_scores", units)
+        cut = _cut(bundle, scored.groups, keep, kept)
+        if self.repair != "none":
+            repair(bundle, cut.module, scored.groups, keep, context, way=self.repair, layers=kept.layers)
+        return cut if self.distill is None else self.distill.teach(cut, context)
+
+    def _scored(self, bundle: Bundle, context: Context) -> Scored:
+        assert self.criterion is not None, "needed wherever there is a target"
+        axes = self._axes(bundle.anatomy)
+        groups = [group for group in bundle.anatomy.groups if group.axis in axes]
+        if "hidden" in axes:
+            groups.append(hidden_group(bundle.module, bundle.family))
+        return scored_for(bundle, groups, self.criterion, context, layers="layers" in axes, block=self._block)
+
+    def _choose(self, whole: Bundle, bundle: Bundle, scored: Scored, fraction: float, context: Context) -> Kept:
+        assert self.target is not None, "needed for any axis but vocabulary"
+        if self.target.kind == "latency":
+            kept = self._by_latency(whole, bundle, scored, fraction, context)
         else:
-            counts = by_rank(anatomy, groups, scores, budget=budget, cost=cost, unit_cost=unit_cost, block=self._block)
-        return [strongest(score, count) for score, count in zip(scores, counts, strict=True)]
+            cost, budget = self.target.cost, fraction * self.target.cost(whole.anatomy)
+            if cost(bundle.anatomy) <= budget:  # an earlier step, by whole blocks, went as far already
+                return everything(bundle.anatomy, scored.groups)
+            if self.allocation == "uniform":
+                kept = evenly(scored, budget=budget, cost=cost)
+            elif self.allocation == "optimal":
+                kept = optimal(scored, budget=budget, costs_of=partial(Counted, cost=cost))
+            else:
+                kept = by_rank(scored, budget=budget, cost=cost)
+        if kept.of(bundle.anatomy) == bundle.anatomy:
+            raise ModelError(
+                f"prune: nothing would be cut: the model takes {fraction:.3f} of the {self.target.kind} that came in "
+                "already; ask for a smaller fraction"
+            )
+        return kept
 
-    def _budget(self, anatomy: Anatomy) -> float:
-        return self.target.fraction * self.target.cost(anatomy)
+    def _by_latency(self, whole: Bundle, bundle: Bundle, scored: Scored, fraction: float, context: Context) -> Kept:
+        """What loses least within the latency that the table foretells; then measured, and corrected once."""
+        assert self.target is not None, "asked for a latency"
+        shape, deploy = self.target.shape or context.deploy.shapes[0], context.deploy
+        timing = Timing(
+            deploy, shape, self.target.attention, context.calibration, context.scratch, context.seed, context.progress
+        )
+        axes = self._axes(whole.anatomy)
+        measured = {
+            "deploy": deploy.model_dump(mode="json"),
+            "timed": [str(shape), self.target.attention, list(axes), self.round_to],
+        }
+        about = {"latency table": [whole.anatomy.as_json(), whole.config], **measured}
+        made = context.kept(about, lambda: measure_table(whole, axes, self._block, timing).as_json())
+        table = LatencyTable.from_json(made)
+        context.record("latency_table", table.rows())
+
+        def choose(budget: float) -> Kept:
+            return optimal(scored, budget=budget, costs_of=partial(Timed, table=table))
+
+        def cut(kept: Kept) -> Bundle:
+            return _cut(bundle, scored.groups, [scored.mask(group, kept) for group in scored.groups], kept)
+
+        def fitted() -> list[object]:
+            kept, rows = fit(fraction, choose, cut, whole, timing)
+            return [kept.as_json(), rows]
+
+        # What was chosen by measuring is kept: done again, or resumed, the stage cuts just alike.
+        settled = {"latency fit": [whole.digest, bundle.digest, self.model_dump(mode="json"), fraction], **measured}
+        chosen, rows = context.kept(settled, fitted)
+        context.record("latency", rows)
+        return Kept.from_json(chosen)
+
+    def _axes(self, anatomy: Anatomy) -> tuple[CutAxis, ...]:
+        """The axes that a target is met on."""
+        if self.axes is not None:
+            return tuple(axis for axis in self.axes if axis != "vocabulary")
+        return tuple(axis for axis in ("heads", "kv_groups", "ffn") if anatomy.of_axis(axis))
+
+    def _refuse_absent(self, anatomy: Anatomy) -> None:
+        there = [*dict.fromkeys(group.axis for group in anatomy.groups), "hidden", "layers", "vocabulary"]
+        absent = [axis for axis in self.axes or () if axis not in there]
+        if absent:
+            raise ModelError(
+                f"prune: a {anatomy.family} like this has no {', '.join(absent)}; its axes: {', '.join(there)}"
+            )
 
     def _block(self, group: Group) -> int:
         """Units that leave together: heads one by one, channels in blocks, unless a layer has too few for one."""
-        return self.round_to if group.axis == "ffn" and group.units > self.round_to else 1
+        return self.round_to if group.axis in ("ffn", "hidden") and group.units > self.round_to else 1
 
 
-def _refuse_nan(groups: Sequence[Group], scores: Sequence[Float[Tensor, "unit"]]) -> None:
-    for group, score in zip(groups, scores, strict=True):
-        bad = int((~score.isfinite()).sum())
-        if bad:
-            raise ModelError(
-                f"prune: {bad} of {group.units} scores of {group.name} are not finite; is the model whole?"
-            )
+def _cut(bundle: Bundle, groups: Sequence[Group], keep: Sequence[object], kept: Kept) -> Bundle:
+    """A new model with what is kept, on the CPU."""
+    import torch
 
-
-def _kept_table(
-    groups: Sequence[Group], scores: Sequence[Float[Tensor, "unit"]], keep: Sequence[Bool[Tensor, "unit"]]
-) -> list[dict[str, Any]]:
-    """One row a group: its score's spread and what was kept, for `run.json`."""
-    return [
-        {
-            "group": group.name,
-            "units": group.units,
-            "kept": int(mask.sum()),
-            "score_min": float(score.min()),
-            "score_max": float(score.max()),
-        }
-        for group, score, mask in zip(groups, scores, keep, strict=True)
-    ]
-
-
-def _head_table(
-    groups: Sequence[Group], scores: Sequence[Float[Tensor, "unit"]], keep: Sequence[Bool[Tensor, "unit"]]
-) -> list[dict[str, Any]]:
-    """One row a head: its score before the cut and whether it stayed; the report draws them as a heat map."""
-    return [
-        {"layer": group.layer, "head": head, "score": float(score[head]), "kept": bool(mask[head])}
-        for group, score, mask in zip(groups, scores, keep, strict=True)
-        if group.axis == "heads"
-        for head in range(group.units)
-    ]
+    model = placed(bundle.module, torch.device("cpu"))
+    layers = None if len(kept.layers) == bundle.anatomy.layers else kept.layers
+    return bundle.with_model(keep_units(model, bundle.family, groups, keep, layers=layers))  # type: ignore[arg-type]

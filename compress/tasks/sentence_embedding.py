@@ -75,10 +75,10 @@ class SentenceEmbedding(Task):
         model: PreTrainedModel = AutoModel.from_config(config)
         return _without_pooler(model)
 
-    def read(self, folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    def read(self, folder: Path, labels: Sequence[str], **settings: Any) -> tuple[PreTrainedModel, tuple[str, ...]]:
         from transformers import AutoModel
 
-        model, missing = read_stock(AutoModel, folder, {})
+        model, missing = read_stock(AutoModel, folder, settings)
         setattr(model.config, CONFIG_KEY, vars(_described(folder)))
         return _without_pooler(model), tuple(name for name in missing if not name.startswith("pooler."))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from compress.anatomy import Anatomy
     from compress.bundle import Bundle
     from compress.data import Split
 
@@ -46,6 +47,27 @@ class Training(Settings):
     )
     keep: Literal["best", "last"] = Field("best", description="the epoch whose weights are kept; best: on dev")
 
+    def predict(self, anatomy: Anatomy) -> Anatomy:
+        """Training changes no shapes."""
+        return anatomy
+
+    def trainings(self, anatomy: Anatomy) -> Sequence[tuple[Training, Anatomy]]:
+        """See `Trains`."""
+        return [(self, self.predict(anatomy))]
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """A stage that trains, once or several times."""
+
+    def trainings(self, anatomy: Anatomy) -> Sequence[tuple[Training, Anatomy]]:
+        """Each training, with the anatomy of the model in it; `anatomy` is what comes in. `compress plan` asks."""
+
+
+def trainings_of(stage: Any, anatomy: Anatomy) -> Sequence[tuple[Training, Anatomy]]:
+    """Each training of a stage that `anatomy` comes into, with the anatomy of the model in it; of most stages none."""
+    return stage.trainings(anatomy) if isinstance(stage, Trains) else ()
+
 
 LossOf = Callable[["PreTrainedModel", TensorBatch], "Tensor"]
 
@@ -57,8 +79,9 @@ def train(bundle: Bundle, loss_of: LossOf, split: Split, settings: Training, con
     and every draw comes from the context's seed.
 
     Checkpoints lie in the context's scratch folder. A training that finds one of its own goes on from there, and ends
-    in the very weights that it would have had undisturbed: `loss_of` must keep nothing from one step to the next. A
-    stage that trains twice with different losses gives each a scratch folder of its own.
+    in the very weights that it would have had undisturbed: `loss_of` must keep nothing from one step to the next. One
+    that finds itself at its end does nothing but give these. A stage that trains several times gives each a context of
+    its own, from `Context.within`.
 
     Raises:
         ModelError: the loss stopped being finite.
@@ -95,8 +118,9 @@ def train(bundle: Bundle, loss_of: LossOf, split: Split, settings: Training, con
             if ended := state.step % (steps // settings.epochs) == 0:
                 state.score(dev_score(bundle, state.model, context))
                 context.progress(state.step / steps, f"dev {bundle.task.metrics[0]} {state.scores[-1][1]:.4f}")
-            if checkpoints.due(epoch_ended=ended):
-                checkpoints.write(state.tensors(), state.notes())
+            # The last one always: a stage may go on after a training, and be interrupted then.
+            if checkpoints.due(epoch_ended=ended) or state.step == steps:
+                checkpoints.write(state.tensors(at_end=state.step == steps), state.notes())
     if settings.keep == "best":
         state.restore_best()
     _record_curves(context, bundle, state.losses, state.scores)

@@ -45,13 +45,16 @@ class TrainingState:
         assert self.best, "every run has at least one epoch"
         _fill(_weights(self.model), self.best)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything of the state that is tensors: weights, the best ones, the optimizer's, and the random state."""
+    def tensors(self, *, at_end: bool = False) -> dict[str, Tensor]:
+        """Everything of the state that is tensors: weights, the best ones, the optimizer's, and the random state.
+
+        At the end of a training the optimizer's are left out, which are as large as the others and of no more use.
+        """
         import torch
 
         found = {f"model/{name}": tensor for name, tensor in _weights(self.model).items()}
         found |= {f"best/{name}": tensor for name, tensor in self.best.items()}
-        for index, parameter in enumerate(self._parameters()):
+        for index, parameter in enumerate(() if at_end else self._parameters()):
             for name, value in self.optimizer.state.get(parameter, {}).items():
                 found[f"optimizer/{index}/{name}"] = value
         found["random/cpu"] = torch.get_rng_state()

@@ -32,7 +32,10 @@ def why_not_quality(first: Kept, second: Kept) -> str | None:
         if sorted(names[0]) == sorted(names[1]):
             return f"the labels stand in another order ({told}), so a score's place means another label"
         return f"other labels: {told}"
-    return _why_not_data(ours, theirs)
+    if (reason := _why_not_data(ours, theirs)) is not None:
+        return reason
+    asked = first.task(one).comparable(ours.scores, theirs.scores)
+    return None if asked else "other tokens were asked for, or the two number their tokens otherwise"
 
 
 def why_not_speed(first: Kept, second: Kept, rows: tuple[Measurement, Measurement]) -> str | None:

@@ -1,4 +1,4 @@
-"""Perplexity of masked tokens."""
+"""Perplexity of the tokens that a language model has to find: the masked ones, or every next one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class Perplexity(Settings):
-    """Among how many equally likely tokens the model hesitates, for a masked one.
+    """Among how many equally likely tokens the model hesitates, for one that it has to find.
 
-    It is the exponential of the mean negative log-likelihood (Jelinek et al. 1977), here of all masked tokens, as in
-    Devlin et al. (2019, "BERT", section 5.2, table 6). Every masked token counts alike, so a long text counts more than
-    a short one. Two models can be compared only where they share the vocabulary.
+    It is the exponential of the mean negative log-likelihood (Jelinek et al. 1977) over the whole corpus: of a masked
+    language model over the masked tokens, as in Devlin et al. (2019, "BERT", section 5.2, table 6); of a causal one
+    over every token but the first of its text. Every such token counts alike, so a long text counts more than a short
+    one. Two models can be compared only where they share the vocabulary.
     """
 
     unit: ClassVar[str] = "perplexity"
@@ -30,23 +31,23 @@ class Perplexity(Settings):
     overstates: ClassVar[bool] = False
 
     def evidence(self, truth: np.ndarray | None, decisions: np.ndarray) -> np.ndarray:
-        """The sum of negative log-likelihoods in nats, and the number of masked tokens, float64 (examples, 2).
+        """The sum of negative log-likelihoods in nats, and the number of tokens to find, float64 (examples, 2).
 
         Args:
             truth: not looked at; the true tokens are part of `decisions`.
-            decisions: float (examples, masks, 3): true token, top token, negative log-likelihood; NaN beyond the last.
+            decisions: float (examples, tokens, 3): true token, top token, negative log-likelihood; NaN beyond the last.
 
         Raises:
-            DataError: no token of any example was masked.
+            DataError: no example has a token to find.
         """
         losses = decisions[..., 2].astype(np.float64)
-        masked = ~np.isnan(losses)
-        if not masked.any():
-            raise DataError(f"perplexity: none of {len(decisions)} examples has a masked token; are the texts empty?")
-        return np.stack([np.where(masked, losses, 0).sum(-1), masked.sum(-1)], axis=-1)
+        there = ~np.isnan(losses)
+        if not there.any():
+            raise DataError(f"perplexity: none of {len(decisions)} examples has a token to find; are the texts empty?")
+        return np.stack([np.where(there, losses, 0).sum(-1), there.sum(-1)], axis=-1)
 
     def value(self, evidence: np.ndarray) -> np.ndarray:
-        """Perplexity: (..., examples, 2) gives (...); NaN where no token is masked, infinite where it overflows."""
+        """Perplexity: (..., examples, 2) gives (...); NaN where there is no token, infinite where it overflows."""
         nats, tokens = evidence[..., 0].sum(-1), evidence[..., 1].sum(-1)
         with np.errstate(over="ignore"):
             return np.asarray(np.exp(np.where(tokens > 0, nats / np.maximum(tokens, 1), np.nan)))

@@ -13,7 +13,7 @@ from compress.errors import DataError
 from compress.metric import Metric, evidence_of, metric_of
 from evaluation.measurement import NOT_FINITE, Comparison, Measurement, Skipped
 from evaluation.sitting import Conditions, Opened, Progress, Subject, ran_on, split_of
-from evaluation.statistics.intervals import Drop, agreement, interval_of, paired_drop
+from evaluation.statistics.intervals import Drop, agreement, interval_of, logit_error, paired_drop
 from evaluation.statistics.significance import holm
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ BATCH = 32
 
 SIGNIFICANT = 0.05
 """The p-value below which a difference may be called one."""
+
+_SCORED = ("class", "classes", "number")
+"""Targets of tasks that give each example scores, which can be compared as numbers."""
 
 _SEED = 0  # of what a task draws at random, such as the tokens that it masks: the same for every target and run
 
@@ -93,10 +96,12 @@ def quality_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
 
 
 def quality_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -> list[Comparison]:
-    """What is lost by each metric, and how alike the two are; nothing where outputs are not finite."""
-    if one.not_finite or baseline.not_finite:
+    """What is lost by each metric, and how alike the two are, in decisions and in scores; nothing where outputs are not
+    finite, or the two were asked different things."""
+    task = one.subject.bundle.task
+    if one.not_finite or baseline.not_finite or not task.comparable(baseline.predictions, one.predictions):
         return []
-    likeness = one.subject.bundle.task.alike(baseline.predictions, one.predictions)
+    likeness = task.alike(baseline.predictions, one.predictions)
     alike = Comparison(
         target=one.name,
         baseline=baseline.name,
@@ -106,7 +111,8 @@ def quality_comparisons(one: Opened, baseline: Opened, conditions: Conditions) -
         conditions=split_of(conditions),
         **vars(agreement(likeness, seed=conditions.seed)),
     )
-    return [*(_quality_drop(name, one, baseline, conditions) for name in one.metrics), alike]
+    drops = [_quality_drop(name, one, baseline, conditions) for name in one.metrics]
+    return [*drops, alike, *_logit_error(one, baseline, conditions)]
 
 
 def corrected(rows: Sequence[Comparison], baselines: Sequence[str] | None = None) -> list[Comparison]:
@@ -202,6 +208,23 @@ def _not_finite(one: Opened, conditions: Conditions) -> Measurement:
         higher_is_better=False,
         conditions=ran_on(one, conditions) | split_of(conditions),
     )
+
+
+def _logit_error(one: Opened, baseline: Opened, conditions: Conditions) -> Iterator[Comparison]:
+    """How far the scores lie from the baseline's, where a task gives each example some."""
+    if one.subject.bundle.task.target not in _SCORED:
+        return
+    found = logit_error(baseline.predictions, one.predictions, seed=conditions.seed)
+    if found is not None:
+        yield Comparison(
+            target=one.name,
+            baseline=baseline.name,
+            name="logit_error",
+            unit="ratio",
+            count=len(conditions.test),
+            conditions=split_of(conditions),
+            **vars(found),
+        )
 
 
 def _quality_drop(name: str, one: Opened, baseline: Opened, conditions: Conditions) -> Comparison:

@@ -14,14 +14,14 @@ def part_rows(target: str, anatomy: Anatomy) -> list[dict[str, Any]]:
     norms, and the biases behind attention and FFN.
     """
     held = {
-        "embedding": anatomy.rest["embeddings"],
-        "attention": _of_axis(anatomy, "heads"),
+        "embedding": anatomy.rest_of("embeddings"),
+        "attention": _of_axis(anatomy, "heads", "kv_groups"),
         "ffn": _of_axis(anatomy, "ffn"),
-        "head": anatomy.rest["head"],
-        "other": anatomy.rest["encoder"],
+        "head": anatomy.rest_of("head"),
+        "other": anatomy.rest_of("encoder"),
     }
     return [{"target": target, "part": part, "parameters": count} for part, count in held.items()]
 
 
-def _of_axis(anatomy: Anatomy, axis: Axis) -> int:
-    return sum(group.units * group.unit_parameters for group in anatomy.of_axis(axis))
+def _of_axis(anatomy: Anatomy, *axes: Axis) -> int:
+    return sum(group.units * group.unit_parameters for axis in axes for group in anatomy.of_axis(axis))

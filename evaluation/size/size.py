@@ -23,7 +23,7 @@ def size_rows(one: Opened, conditions: Conditions) -> list[Measurement]:
     rows = [
         counted("parameters", anatomy.parameters, "parameters"),
         counted("encoder_parameters", anatomy.encoder_parameters, "parameters"),
-        counted("embedding_parameters", anatomy.rest["embeddings"], "parameters"),
+        counted("embedding_parameters", anatomy.rest_of("embeddings"), "parameters"),
         counted("bytes", one.weight_bytes, "bytes"),
     ]
     for shape in conditions.deploy.shapes:

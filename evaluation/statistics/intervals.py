@@ -225,6 +225,31 @@ def agreement(likeness: np.ndarray, *, seed: int, resamples: int = 2000, confide
     return interval_of(_mean, likeness[:, None], seed=seed, resamples=resamples, confidence=confidence)
 
 
+def logit_error(baseline: np.ndarray, target: np.ndarray, *, seed: int, resamples: int = 2000) -> Interval | None:
+    """How far a target's scores lie from a baseline's: the L2 norm of their difference over that of the baseline's
+    scores around their mean, with the interval of the bootstrap; None where the baseline scores all examples alike.
+
+    Args:
+        baseline: (examples, ...), what the baseline predicts; the mean is taken of each score over the examples.
+        target: likewise, of the target.
+
+    Raises:
+        DataError: fewer than two examples, shapes that differ, or scores that are not finite.
+    """
+    count = len(baseline)
+    before, after = (scores.reshape(count, -1).astype(np.float64) for scores in (baseline, target))
+    examples_of(baseline=before, target=after)
+    error, spread = ((after - before) ** 2).sum(1), ((before - before.mean(0)) ** 2).sum(1)
+    if not spread.any():
+        return None
+    least = 1e-12 * spread.mean()  # a resample may hold one example alone, and that may lie at the mean
+
+    def value(evidence: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sqrt(evidence[..., 0].mean(-1) / np.maximum(evidence[..., 1].mean(-1), least)))
+
+    return interval_of(value, np.stack([error, spread], axis=-1), seed=seed, resamples=resamples)
+
+
 def _mean(evidence: np.ndarray) -> np.ndarray:
     return np.asarray(evidence[..., 0].mean(-1))
 

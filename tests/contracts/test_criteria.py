@@ -84,6 +84,57 @@ def test_taylor_equals_the_gradient_of_a_mask_variable(family: str, make_context
         assert torch.allclose(score, _plain_taylor(bundle, group, context), rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fisher_without_interactions_is_the_diagonal_and_with_them_no_removal_is_cheaper_than_one_before(
+    family: str, make_context: Callable[..., Context]
+):
+    bundle, context = tiny_bundle(family), make_context()
+    groups = bundle.anatomy.groups[:2]
+    fisher = catalog.load("criteria", "fisher")
+    plain, beside = (fisher(interactions=flag, batch=7).score(bundle, groups, context) for flag in (False, True))
+    for group, diagonal, added in zip(groups, plain, beside, strict=True):
+        gradients = _plain_gradients(bundle, group, context).double()
+        assert torch.allclose(diagonal, gradients.square().mean(dim=0) / 2, rtol=1e-3, atol=1e-12)
+        first = int(diagonal.argmin())
+        assert int(added.argmin()) == first
+        assert len(added.unique()) == group.units
+
+
+def test_a_unit_that_undoes_another_is_worth_less_once_that_has_left(make_context: Callable[..., Context]):
+    from compress.criteria.fisher import _added
+
+    gradients = torch.tensor([[1.0, -1.1, 3.0], [2.0, -2.1, 0.5]], dtype=torch.float64)
+    order = _added(gradients).argsort().tolist()
+    assert order == [0, 1, 2]
+    alone = gradients.square().sum(dim=0)
+    assert _added(gradients)[1] < alone[1]  # what the first took, the second gives back
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["flap", "wanda"])
+def test_criteria_of_activations_equal_the_plain_loop(name: str, family: str, make_context: Callable[..., Context]):
+    bundle, context = tiny_bundle(family), make_context()
+    groups = bundle.anatomy.groups[:2]
+    settings = {"standardize": False} if name == "flap" else {}
+    scores = catalog.load("criteria", name)(batch=5, **settings).score(bundle, groups, context)
+    for group, score in zip(groups, scores, strict=True):
+        linear, values = bundle.module.get_submodule(group.readers[0].module), _plain_inputs(bundle, group, context)
+        spread = values.var(dim=0) if name == "flap" else values.square().mean(dim=0)
+        plain = (spread * linear.weight.detach().square().sum(dim=0)).view(group.units, -1).sum(dim=-1)
+        assert torch.allclose(score.float(), plain, rtol=1e-3, atol=1e-9)
+
+
+def _plain_inputs(bundle: Bundle, group: Group, context: Context) -> torch.Tensor:
+    """What the group's reader is given, token by token."""
+    seen: list[torch.Tensor] = []
+    reader = bundle.module.get_submodule(group.readers[0].module)
+    hook = reader.register_forward_pre_hook(lambda _module, args: seen.append(args[0].detach().flatten(0, 1)))
+    for batch in feed(context.calibration, bundle, context.device, size=1):
+        bundle.module(**batch.inputs)
+    hook.remove()
+    return torch.cat(seen)
+
+
 def _plain_squares(bundle: Bundle, group: Group, unit: int) -> float:
     """Every weight and bias of one unit, squared and added up one by one."""
     total = 0.0
@@ -99,6 +150,10 @@ def _plain_squares(bundle: Bundle, group: Group, unit: int) -> float:
 
 
 def _plain_taylor(bundle: Bundle, group: Group, context: Context) -> torch.Tensor:
+    return _plain_gradients(bundle, group, context).abs().mean(dim=0)
+
+
+def _plain_gradients(bundle: Bundle, group: Group, context: Context) -> torch.Tensor:
     """A variable of ones is multiplied into the units' outputs; its gradient is taken one example at a time."""
     mask = torch.ones(group.units, requires_grad=True)
     [reader] = group.readers
@@ -107,11 +162,11 @@ def _plain_taylor(bundle: Bundle, group: Group, context: Context) -> torch.Tenso
         return (args[0] * mask.repeat_interleave(reader.span),)
 
     hook = bundle.module.get_submodule(reader.module).register_forward_pre_hook(multiply)
-    total = torch.zeros(group.units)
+    found = []
     try:
         for batch in feed(context.calibration, bundle, context.device, size=1):
             loss = torch.nn.functional.cross_entropy(bundle.module(**batch.inputs).logits, batch.labels)
-            total += torch.autograd.grad(loss, mask)[0].abs()
+            found.append(torch.autograd.grad(loss, mask)[0])
     finally:
         hook.remove()
-    return total / len(context.calibration)
+    return torch.stack(found)

@@ -28,7 +28,7 @@ def uneven(family: str) -> Bundle:
     """A tiny model of three layers, which differ in heads and in channels: exporting takes a while for each."""
     whole = tiny_bundle(family, seed=3)
     whole = whole.with_model(keep_layers(whole.module, whole.family, (0, 1, 2)))
-    masks = [torch.arange(group.units) >= group.layer for group in whole.anatomy.groups]
+    masks = [torch.arange(group.units) >= group.layer % group.units for group in whole.anatomy.groups]
     return whole.with_model(keep_units(whole.module, whole.family, whole.anatomy.groups, masks))
 
 

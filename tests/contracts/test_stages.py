@@ -40,7 +40,7 @@ def test_the_docstring_shows_a_recipe_for_the_stage_itself(name: str):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_sees_what_there_is_to_see(name: str):
-    sees = catalog.load("stages", name).sees
+    sees = example_stage(catalog.load("stages", name)).sees
     assert set(sees) <= set(get_args(Sight))
     assert len(set(sees)) == len(sees)
 

@@ -88,7 +88,7 @@ def test_a_model_that_knows_nothing_is_as_perplexed_as_there_are_tokens() -> Non
 
 
 def test_perplexity_without_any_masked_token_is_refused() -> None:
-    with pytest.raises(DataError, match="none of 2 examples has a masked token"):
+    with pytest.raises(DataError, match="none of 2 examples has a token to find"):
         Perplexity().evidence(None, np.full((2, 3, 3), np.nan))
 
 

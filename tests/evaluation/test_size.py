@@ -144,7 +144,7 @@ def test_every_figure_is_there_for_every_shape(exported: dict[str, tuple[Bundle,
         assert once == {
             "parameters": bundle.anatomy.parameters,
             "encoder_parameters": bundle.anatomy.encoder_parameters,
-            "embedding_parameters": bundle.anatomy.rest["embeddings"],
+            "embedding_parameters": bundle.anatomy.rest_of("embeddings"),
             "bytes": 1000,
         }
         assert [row.conditions["tokens"] for row in rows if row.name == "flops"] == [7, 16]

@@ -15,7 +15,15 @@ from evaluation.metrics.span_f1 import SpanF1
 from evaluation.metrics.spearman import Spearman
 from evaluation.speed.percentiles import percentile_interval
 from evaluation.statistics.evidence import right_or_wrong
-from evaluation.statistics.intervals import FEW_DIFFERING, Drop, Interval, agreement, interval_of, paired_drop
+from evaluation.statistics.intervals import (
+    FEW_DIFFERING,
+    Drop,
+    Interval,
+    agreement,
+    interval_of,
+    logit_error,
+    paired_drop,
+)
 from evaluation.statistics.shares import lost_bounds, p_lost
 from evaluation.statistics.significance import bootstrap_p_value, holm, mcnemar, verdict
 from evaluation.statistics.undivided import Value
@@ -460,6 +468,46 @@ class TestAgreement:
         nearly = alike * (1 - 1e-9)  # no longer 0 or 1
         exact, resampled = agreement(alike, seed=0), agreement(nearly, seed=0)
         assert (resampled.low, resampled.high) == pytest.approx((exact.low, exact.high), abs=0.01)
+
+
+class TestLogitError:
+    def test_is_the_norm_of_the_difference_in_units_of_the_spread(self) -> None:
+        random = np.random.default_rng(0)
+        before = 5.0 + random.normal(0, 2.0, (4000, 3))
+        found = logit_error(before, before + random.normal(0, 0.2, before.shape), seed=0, resamples=200)
+        assert found is not None
+        assert found.value == pytest.approx(0.1, rel=0.03)
+        assert found.low < found.value < found.high
+        assert found.high - found.low < 0.01
+
+    def test_neither_unit_nor_origin_of_the_scores_matters(self) -> None:
+        random = np.random.default_rng(1)
+        before, noise = random.normal(0, 1, (50, 2)), random.normal(0, 0.3, (50, 2))
+        plain = logit_error(before, before + noise, seed=0, resamples=100)
+        moved = logit_error(7 + 3 * before, 7 + 3 * (before + noise), seed=0, resamples=100)
+        assert plain is not None
+        assert moved is not None
+        assert vars(moved) == pytest.approx(vars(plain))
+
+    def test_the_same_scores_have_none_and_scores_without_spread_no_unit(self) -> None:
+        scores = np.array(
+            [[0.0], [1.0], [2.0]]
+        )  # the middle one lies at the mean: a resample of it alone has no spread
+        same = logit_error(scores, scores, seed=0)
+        assert same == Interval(0.0, 0.0, 0.0)
+        one_off = logit_error(scores, scores * 1.1, seed=0)
+        assert one_off is not None
+        assert np.isfinite([one_off.low, one_off.high]).all()
+        assert logit_error(np.ones((3, 2)), np.zeros((3, 2)), seed=0) is None
+
+    def test_the_interval_covers_the_true_error_95_times_in_100(self) -> None:
+        hits = []
+        for seed in range(200):
+            random = np.random.default_rng(seed)
+            before = random.normal(0, 1, (300, 1))
+            found = logit_error(before, before + random.normal(0, 0.1, (300, 1)), seed=seed, resamples=300)
+            hits.append(found is not None and covered(found, 0.1))
+        assert 0.9 <= np.mean(hits) <= 0.99
 
 
 class TestTimes:

@@ -157,6 +157,8 @@ def test_a_model_against_itself_loses_nothing_and_agrees_everywhere():
     assert comparison(found, "quality_drop", metric="accuracy").p_value == 1.0
     agreement = comparison(found, "agreement")
     assert (agreement.value, agreement.count) == (1.0, COUNT)
+    error = comparison(found, "logit_error")
+    assert (error.value, error.unit, error.count) == (0.0, "ratio", COUNT)
     size = comparison(found, "compression_ratio")
     assert (size.value, size.verdict) == (1.0, "tie")
 
@@ -171,6 +173,8 @@ def test_a_model_that_errs_on_a_third_is_found_worse_by_as_much():
     assert drop.verdict == "worse"
     assert drop.p_value < 0.01
     assert comparison(found, "agreement").value == pytest.approx(exact[1])
+    error = comparison(found, "logit_error")
+    assert 0 < error.low <= error.value <= error.high
 
 
 def test_half_the_bytes_are_a_ratio_of_two():
@@ -185,7 +189,7 @@ def test_scores_that_are_not_finite_are_counted_and_the_target_has_no_other_qual
     assert not {"accuracy", "f1", "calibration_error"} & rows.keys()
     assert {"bytes", "latency_p50_ms"} <= rows.keys()
     about = {row.name for row in found.comparisons if "broken-1" in (row.target, row.baseline)}
-    assert not {"quality_drop", "agreement"} & about
+    assert not {"quality_drop", "agreement", "logit_error"} & about
     assert comparison(found, "quality_drop", metric="accuracy").target == "worse-2"
     assert len(found.predictions["broken-1"]) == 0
     assert {row["target"] for row in found.tables["slices"]} == {"worse-2"}
@@ -330,6 +334,14 @@ def test_agreement_by_degrees_is_their_mean_with_its_interval():
     agreement = comparison(sitting("sure", "vague", bundle=bundle), "agreement")
     assert agreement.value == pytest.approx(1 - 0.1 / 3, abs=1e-5)
     assert agreement.low <= agreement.value <= agreement.high
+
+
+def test_targets_that_were_asked_different_things_are_not_compared(monkeypatch: pytest.MonkeyPatch):
+    bundle = replace(tiny_bundle(), task=Guessing())
+    assert not [row for row in sitting("sure", "vague", bundle=bundle).comparisons if row.name == "logit_error"]
+    monkeypatch.setattr(Guessing, "comparable", lambda *_both: False)
+    found = sitting("sure", "vague", bundle=bundle)
+    assert not {"quality_drop", "agreement"} & {row.name for row in found.comparisons}
 
 
 def test_predictions_that_differ_in_length_are_filled_up_and_in_order():

@@ -283,6 +283,7 @@ def _comparisons(target: str, base: str, faster: float, drop: float) -> list[Com
             conditions={"metric": "calibration_error"},
         ),
         Comparison(**pair, name="agreement", value=0.958, low=0.944, high=0.969, count=1050),
+        Comparison(**pair, name="logit_error", value=0.113, low=0.104, high=0.121, unit="ratio", count=1050),
         Comparison(**pair, name="compression_ratio", value=TARGETS[base][6] / TARGETS[target][6]),
     ]
     for shape in SHAPES:

@@ -19,7 +19,8 @@ from compress.data import Split
 from compress.errors import DataError, ModelError
 from compress.feed import TensorBatch
 from compress.stage import Context
-from compress.stages.distill import Distill, HiddenLoss, LabelsLoss, LogitsLoss, Losses, Student, spread
+from compress.stages.distill import Distill, Student
+from compress.training.distillation import HiddenLoss, LabelsLoss, LogitsLoss, Losses, spread
 
 BOTH = Losses(logits=LogitsLoss(), hidden=HiddenLoss())
 

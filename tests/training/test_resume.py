@@ -13,12 +13,14 @@ from accelerate import Accelerator
 from tiny import tiny_bundle, tiny_context, tiny_split
 
 from compress.bundle import Bundle
-from compress.stage import Stage
-from compress.stages.distill import Distill, LabelsLoss, Losses, Student
+from compress.stage import Context, Stage
+from compress.stages.distill import Distill, Student
 from compress.stages.finetune import Finetune
+from compress.surgery import keep_layers
 from compress.training import checkpoint
 from compress.training import loop as training
 from compress.training.checkpoint import Checkpoints
+from compress.training.distillation import Distillation, LabelsLoss, Losses, spread
 from compress.training.state import TrainingState
 
 SETTINGS: dict[str, Any] = {"epochs": 3, "batch": 16, "learning_rate": 1e-2}
@@ -33,6 +35,21 @@ STAGES: dict[str, Stage] = {
     "distill on labels": Distill(**SETTINGS, losses=Losses(labels=LabelsLoss())),
 }
 
+
+class Gradual:
+    """Drops a layer and teaches what is left, twice: epochs end after steps 5 and 10 of each training."""
+
+    teaching = Distillation(epochs=2, batch=16, learning_rate=1e-2)
+
+    def apply(self, bundle: Bundle, context: Context) -> Bundle:
+        for step in (1, 2):
+            part = context.within(f"step-{step}", start=(step - 1) / 2, end=step / 2)
+            kept = spread(bundle.anatomy.layers, bundle.anatomy.layers - 1)
+            cut = bundle.with_model(keep_layers(bundle.module, bundle.family, kept))
+            bundle = self.teaching.teach(cut, part)
+        return bundle
+
+
 MOMENTS: dict[str, tuple[object, str]] = {
     "before the update": (Accelerator, "backward"),
     "after the update": (Checkpoints, "due"),
@@ -44,7 +61,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-def work(stage: Stage, scratch: Path) -> tuple[str, dict[str, Any], list[str]]:
+def work(stage: Stage | Gradual, scratch: Path) -> tuple[str, dict[str, Any], list[str]]:
     """Apply a stage; gives the outcome's digest, the curves, and what progress was told."""
     curves: dict[str, Any] = {}
     told: list[str] = []
@@ -57,6 +74,14 @@ def work(stage: Stage, scratch: Path) -> tuple[str, dict[str, Any], list[str]]:
     )
     torch.manual_seed(len(list(scratch.iterdir())))  # a new process has another random state of its own
     return stage.apply(tiny_bundle(), context).digest, curves, told
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows with each step of any training."""
+    steps: list[int] = []
+    backward = Accelerator.backward
+    patch.setattr(Accelerator, "backward", lambda *args, **more: (steps.append(1), backward(*args, **more)))
+    return steps
 
 
 def killed_in(step: int, moment: str) -> pytest.MonkeyPatch:
@@ -138,13 +163,53 @@ def test_steps_that_are_done_are_not_done_again(tmp_path: Path, monkeypatch):
     with pytest.raises(Killed):
         work(STAGES["finetune"], tmp_path)
     patch.undo()
-    steps: list[int] = []
-    backward = Accelerator.backward
-    monkeypatch.setattr(Accelerator, "backward", lambda *args, **more: (steps.append(1), backward(*args, **more)))
+    steps = counted(monkeypatch)
     work(STAGES["finetune"], tmp_path)
     assert len(steps) == STEPS - 11
     work(STAGES["finetune"], tmp_path)
     assert len(steps) == STEPS - 11, "a finished training was found"
+
+
+def test_a_stage_that_trains_twice_is_resumed_in_the_training_that_it_was_in(tmp_path: Path, monkeypatch):
+    digest, curves, _ = work(Gradual(), tmp_path / "calm")
+    assert {name.partition(".")[0] for name in curves} == {"step-1", "step-2"}
+    for step, moment in (
+        (4, "before the update"),
+        (2, "while writing a checkpoint"),  # at the end of the first training, whose first epoch is kept
+        (6, "before the update"),  # five steps end the first training; the second one's first is never done
+        (7, "after the update"),
+    ):
+        patch = killed_in(step, moment)
+        with pytest.raises(Killed):
+            work(Gradual(), tmp_path / "killed")
+        patch.undo()
+    steps = counted(monkeypatch)
+    resumed, again, told = work(Gradual(), tmp_path / "killed")
+    assert (resumed, again) == (digest, curves)
+    assert [message for message in told if "goes on" in message] == [
+        "step-1: goes on after step 10",
+        "step-2: goes on after step 5",
+    ]
+    assert len(steps) == 5
+
+
+def test_a_finished_training_is_found_though_no_checkpoint_was_due(tmp_path: Path, monkeypatch):
+    digest, curves, _ = work(Gradual(), tmp_path / "calm")
+    monkeypatch.setattr(checkpoint, "SHARE", -1.0)
+    patch = killed_in(11, "before the update")
+    with pytest.raises(Killed):
+        work(Gradual(), tmp_path / "killed")
+    patch.undo()
+    steps = counted(monkeypatch)
+    assert work(Gradual(), tmp_path / "killed")[:2] == (digest, curves)
+    assert len(steps) == 10, "the second training's alone"
+
+
+def test_the_end_of_a_training_is_kept_without_the_optimizer(tmp_path: Path):
+    work(STAGES["finetune"], tmp_path)
+    [file] = tmp_path.glob("*.safetensors")
+    kinds = {name.partition("/")[0] for name in safetensors.torch.load_file(file)}
+    assert kinds == {"model", "best", "random"}
 
 
 @pytest.mark.usefixtures("every_step")

@@ -1,0 +1,235 @@
+"""Measured latency by the width of layers: a table for one model, machine and deployment, and what a choice will take.
+
+Rooflines and FLOPs mislead on small models: a layer with half the heads seldom takes half the time. So the model is
+exported and timed with all layers at each of a few widths, in one sitting with the whole model, in rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.anatomy import Anatomy, Group
+from compress.dissection import hidden_group
+from compress.inputs import timing_inputs
+from compress.pruning.allocation import Block, Kept
+from compress.runtime import runtime_of
+from compress.runtimes.timing import CallPlayer, Limits, clock_of, take_turns
+from compress.surgery import keep_layers, keep_units
+
+if TYPE_CHECKING:
+    from compress.bundle import Bundle
+    from compress.data import Split
+    from compress.deploy import Deploy, Shape
+    from compress.graph.build import AttentionForm
+
+WIDTHS = 6
+"""Widths of each axis that are timed; between them latency is taken to follow a straight line."""
+ROUNDS = 32
+TRIES = 2
+"""Cuts that are exported and timed for a latency: the first, and one after a correction."""
+NEAR = 0.02
+"""How far, relatively, a cut's measured latency may lie from what is asked without being corrected."""
+LIMITS = Limits(block_seconds=0.1, block_calls=5, pause_seconds=0.03, warmup_calls=3, fewest_calls=1)
+
+Tell = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """What the whole model takes, and what it takes with every layer of an axis at one width.
+
+    Attributes:
+        whole_ms: median of a call of the whole model.
+        widths: by axis, ascending: units that each layer keeps, and the call's time as a fraction of the whole model's.
+            `hidden` and `layers` are axes as well: a hidden size, and how many layers are left.
+    """
+
+    whole_ms: float
+    widths: Mapping[str, Sequence[tuple[int, float]]]
+
+    def fraction(self, axis: str, units: int) -> float:
+        """The call's time at one width of an axis, as a fraction of the whole model's; 1 for an axis not measured."""
+        widths = self.widths.get(axis)
+        if widths is None:
+            return 1.0
+        counts, fractions = zip(*widths, strict=True)
+        return float(np.interp(units, counts, fractions))
+
+    def narrowest(self, axis: str) -> int:
+        return self.widths[axis][0][0] if axis in self.widths else 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a width, for `run.json`."""
+        return [
+            {"axis": axis, "units": units, "fraction": part, "ms": part * self.whole_ms}
+            for axis, widths in self.widths.items()
+            for units, part in widths
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> LatencyTable:
+        read = {axis: [(int(units), float(part)) for units, part in rows] for axis, rows in document["widths"].items()}
+        return cls(float(document["whole_ms"]), read)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What parts of a model take, foretold from a table, as fractions of the time that the whole model takes.
+
+    An axis is taken to cost the same in every layer, axes to add up, and a smaller hidden size to shorten all alike.
+    """
+
+    anatomy: Anatomy
+    table: LatencyTable
+
+    def group(self, group: Group, units: int) -> float:
+        table, axis = self.table, group.axis
+        above = table.fraction(axis, units) - table.fraction(axis, table.narrowest(axis))
+        layers = sum(each.repeats for each in self.anatomy.of_axis(axis))
+        return self._at_hidden * above * group.repeats / layers
+
+    def layer(self, layer: int) -> float:
+        if "layers" not in self.table.widths:
+            return 0.0
+        fewest = self.table.narrowest("layers")
+        one = (1.0 - self.table.fraction("layers", fewest)) / (self.anatomy.layers - fewest)
+        owner = self.anatomy.runs[layer]
+        groups = [group for group in self.anatomy.groups if group.layer == owner]
+        return self._at_hidden * one - sum(self.group(group, group.units) / group.repeats for group in groups)
+
+    def rest(self) -> float:
+        layers = sum(self.layer(layer) for layer in range(self.anatomy.layers))
+        return self._at_hidden - layers - sum(self.group(group, group.units) for group in self.anatomy.groups)
+
+    @property
+    def _at_hidden(self) -> float:
+        return self.table.fraction("hidden", self.anatomy.hidden)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How variants are timed: as the recipe deploys them.
+
+    Attributes:
+        texts: whose tokens fill the shape.
+        scratch: where graphs are kept meanwhile.
+    """
+
+    deploy: Deploy
+    shape: Shape
+    attention: AttentionForm
+    texts: Split
+    scratch: Path
+    seed: int
+    tell: Tell
+
+    def fractions(self, whole: Bundle, variants: Mapping[str, Callable[[], Bundle]]) -> tuple[float, dict[str, float]]:
+        """The whole model's median in milliseconds, and each variant's time as a fraction of it: the median over rounds
+        of the ratio of both medians in a round, so that a machine that drifts does not enter."""
+        makers: dict[str, Callable[[], Bundle]] = {"": lambda: whole, **variants}
+        with ExitStack() as closing:
+            players = {}
+            for place, (name, make) in enumerate(makers.items()):
+                self.tell(0.8 * place / len(makers), f"export {name or 'the whole model'}")
+                exported = self._exported(make(), self.scratch / f"latency-{place}")
+                session = runtime_of(self.deploy.runtime).open(
+                    exported, device=self.deploy.device, threads=self.deploy.thread_count
+                )
+                closing.callback(session.close)
+                call = session.bind(timing_inputs(whole, self.texts, self.shape))
+                players[name] = CallPlayer(call, clock_of(self.deploy.device), LIMITS)
+            self.tell(0.8, f"time {len(players)} widths at {self.shape}")
+            times = take_turns(players, seed=self.seed, rounds=ROUNDS)
+        medians = {name: np.array([np.median(block) for block in rounds]) for name, rounds in times.items()}
+        parts = {name: float(np.median(ms / medians[""])) for name, ms in medians.items() if name}
+        return float(np.median(medians[""])), parts
+
+    def _exported(self, bundle: Bundle, stem: Path) -> Bundle:
+        from compress.graph.build import build_graph
+        from compress.graph.quantize import dynamic_int8
+
+        graph = build_graph(bundle, stem.with_suffix(".onnx"), attention=self.attention)
+        if self.deploy.precision == "int8":
+            graph = dynamic_int8(graph, stem.with_name(f"{stem.name}-int8.onnx"))
+        return replace(bundle, model=graph)
+
+
+def measure_table(whole: Bundle, axes: Sequence[str], block: Block, timing: Timing) -> LatencyTable:
+    """Export and time the model with every layer of one axis at each of a few widths.
+
+    Args:
+        axes: `hidden` and `layers` among them where they may be cut.
+        block: units of a group that leave together: widths are multiples of it.
+    """
+    wanted = {axis: _widths(whole, axis, block) for axis in axes}
+    variants = {
+        f"{axis} {units}": partial(_narrowed, whole, axis, units)
+        for axis, counts in wanted.items()
+        for units in counts[:-1]
+    }
+    whole_ms, parts = timing.fractions(whole, variants)
+    widths = {}
+    for axis, counts in wanted.items():
+        taken = [*(parts[f"{axis} {units}"] for units in counts[:-1]), 1.0]
+        # Fewer units never take longer: where a timing says so it is noise, or a kernel that pads to a larger width.
+        widths[axis] = list(zip(counts, np.minimum.accumulate(taken[::-1])[::-1].tolist(), strict=True))
+    return LatencyTable(whole_ms, widths)
+
+
+def fit(
+    asked: float, choose: Callable[[float], Kept], cut: Callable[[Kept], Bundle], whole: Bundle, timing: Timing
+) -> tuple[Kept, list[dict[str, Any]]]:
+    """The choice whose exported graph takes nearest to `asked` of the whole model's time, and what was tried.
+
+    The first is what the table foretells; where it misses, a second one is made with the budget corrected by as much.
+
+    Args:
+        choose: what to keep within a budget, as the table has it.
+    """
+    budget, rows, tried = asked, list[dict[str, Any]](), list[tuple[float, Kept]]()
+    while len(tried) < TRIES:
+        kept = choose(budget)
+        _, parts = timing.fractions(whole, {"cut": partial(cut, kept)})
+        rows.append({"shape": str(timing.shape), "asked": asked, "budget": budget, "measured": parts["cut"]})
+        tried.append((abs(parts["cut"] / asked - 1), kept))
+        if tried[-1][0] <= NEAR:
+            break
+        budget *= asked / parts["cut"]
+    return min(tried, key=lambda each: each[0])[1], rows
+
+
+def _widths(whole: Bundle, axis: str, block: Block) -> list[int]:
+    """Up to `WIDTHS` widths from one block to the widest layer's units, evenly spaced; of layers, half and all."""
+    if axis == "layers":
+        return sorted({max(1, whole.anatomy.layers // 2), whole.anatomy.layers})
+    widest = max(_groups(whole, axis), key=lambda group: group.units)
+    size = block(widest)
+    steps = np.linspace(1, widest.units // size, WIDTHS).round().astype(int)
+    return sorted({*(int(step) * size for step in steps), widest.units})
+
+
+def _groups(whole: Bundle, axis: str) -> Sequence[Group]:
+    if axis == "hidden":
+        return [hidden_group(whole.module, whole.family)]
+    return [group for group in whole.anatomy.groups if group.axis == axis]
+
+
+def _narrowed(whole: Bundle, axis: str, units: int) -> Bundle:
+    """The model in which each layer of the axis has so many units at most; which ones does not matter."""
+    import torch
+
+    if axis == "layers":
+        return whole.with_model(keep_layers(whole.module, whole.family, range(units)))
+    groups = _groups(whole, axis)
+    keep = [torch.arange(group.units) < units for group in groups]
+    return whole.with_model(keep_units(whole.module, whole.family, groups, keep))

@@ -1,0 +1,165 @@
+"""Laws of the latency table: it foretells what it was made of, and a cut by latency lands where it was asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from tiny import tiny_bundle
+
+from compress.bundle import Bundle
+from compress.criteria.magnitude import Magnitude
+from compress.pruning import latency
+from compress.pruning.latency import LatencyTable, Timed, Timing, measure_table
+from compress.pruning.target import Target
+from compress.stage import Context
+from compress.stages.prune import Prune
+
+PRICES, REST = {"heads": 3.0, "ffn": 0.1}, 10.0
+
+
+def milliseconds(bundle: Bundle) -> float:
+    """What a made-up machine takes: so much a head and a channel, and a part that no cut changes."""
+    return REST + sum(PRICES[group.axis] * group.units for group in bundle.anatomy.groups)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Timing on the made-up machine; gives the names of the variants that were timed."""
+    timed: list[str] = []
+
+    def fractions(
+        _self: Timing, whole: Bundle, variants: Mapping[str, Callable[[], Bundle]]
+    ) -> tuple[float, dict[str, float]]:
+        timed.extend(variants)
+        whole_ms = milliseconds(whole)
+        return whole_ms, {name: milliseconds(make()) / whole_ms for name, make in variants.items()}
+
+    monkeypatch.setattr(Timing, "fractions", fractions)
+    return timed
+
+
+def table_of(bundle: Bundle, context: Context, block: int = 8) -> LatencyTable:
+    timing = Timing(
+        context.deploy, context.deploy.shapes[0], "fused", context.calibration, context.scratch, 0, lambda *_: None
+    )
+    return measure_table(bundle, ("heads", "ffn"), lambda group: block if group.axis == "ffn" else 1, timing)
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_the_table_foretells_any_cut_of_a_machine_on_which_widths_add_up(
+    family: str, make_context: Callable[..., Context]
+):
+    bundle = tiny_bundle(family)
+    table = table_of(bundle, make_context())
+    timed = Timed(bundle.anatomy, table)
+    assert _foretold(timed, {}) == pytest.approx(1.0)
+    half = {group.name: group.units // 2 for group in bundle.anatomy.groups}
+    cut = bundle.anatomy.with_units(half)
+    wanted = REST + sum(PRICES[group.axis] * group.units for group in cut.groups)
+    assert _foretold(timed, half) == pytest.approx(wanted / milliseconds(bundle))
+
+
+def _foretold(timed: Timed, units: Mapping[str, int]) -> float:
+    anatomy = timed.anatomy
+    layers = sum(timed.layer(layer) for layer in range(anatomy.layers))
+    groups = sum(timed.group(group, units.get(group.name, group.units)) for group in anatomy.groups)
+    return timed.rest() + layers + groups
+
+
+@pytest.mark.usefixtures("machine")
+def test_costs_rise_with_units_and_begin_at_none(make_context: Callable[..., Context]):
+    bundle = tiny_bundle()
+    table = table_of(bundle, make_context())
+    for group in bundle.anatomy.groups:
+        costs = [Timed(bundle.anatomy, table).group(group, units) for units in range(1, group.units + 1)]
+        assert costs == sorted(costs)
+        assert costs[0] == pytest.approx(0.0)
+    assert LatencyTable.from_json(table.as_json()) == LatencyTable(
+        table.whole_ms, {k: list(v) for k, v in table.widths.items()}
+    )
+
+
+def test_a_narrower_width_that_is_timed_slower_counts_as_the_wider(
+    monkeypatch: pytest.MonkeyPatch, make_context: Callable[..., Context]
+):
+    monkeypatch.setattr(
+        Timing,
+        "fractions",
+        lambda _self, _whole, variants: (1.0, {name: 0.9 if name.endswith("1") else 0.8 for name in variants}),
+    )
+    widths = table_of(tiny_bundle(), make_context()).widths
+    for rows in widths.values():
+        parts = [part for _, part in rows]
+        assert parts == sorted(parts)
+        assert parts[-1] == 1.0
+
+
+@pytest.mark.parametrize("asked", [0.85, 0.6, 0.4])
+def test_a_cut_by_latency_takes_what_was_asked_for(
+    machine: list[str], asked: float, make_context: Callable[..., Context]
+):
+    bundle, told = tiny_bundle(), dict[str, Any]()
+    stage = Prune(target=Target(latency=asked), criterion=Magnitude(), round_to=1)
+    cut = stage.apply(bundle, make_context(record=told.__setitem__))
+    assert milliseconds(cut) / milliseconds(bundle) == pytest.approx(asked, abs=0.02)
+    assert machine.count("cut") == len(told["latency"]) == 1
+    assert told["latency"][0]["measured"] == pytest.approx(milliseconds(cut) / milliseconds(bundle))
+
+
+def test_a_cut_that_takes_longer_than_foretold_is_corrected_once(
+    machine: list[str], monkeypatch: pytest.MonkeyPatch, make_context: Callable[..., Context]
+):
+    honest = Timing.fractions
+
+    def slower(self: Timing, whole: Bundle, variants: Any) -> Any:
+        whole_ms, parts = honest(self, whole, variants)
+        return whole_ms, {name: part * (1.2 if name == "cut" else 1.0) for name, part in parts.items()}
+
+    monkeypatch.setattr(Timing, "fractions", slower)
+    bundle, told = tiny_bundle(), dict[str, Any]()
+    stage = Prune(target=Target(latency=0.6), criterion=Magnitude(), round_to=1)
+    cut = stage.apply(bundle, make_context(record=told.__setitem__))
+    assert [round(row["measured"], 1) for row in told["latency"]] == [0.7, 0.6]
+    assert 1.2 * milliseconds(cut) / milliseconds(bundle) == pytest.approx(0.6, abs=0.02)
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_table_is_made_once_for_all_targets(make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch):
+    kept: dict[str, Any] = {}
+    made: list[int] = []
+    monkeypatch.setattr(latency, "WIDTHS", 3)
+
+    def keep(about: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+        key = repr(sorted(about.items(), key=str))
+        if key not in kept:
+            made.append(1)
+            kept[key] = make()
+        return kept[key]
+
+    for asked in (0.8, 0.5):
+        cut = Prune(target=Target(latency=asked), criterion=Magnitude()).apply(tiny_bundle(), make_context(kept=keep))
+    assert len(made) == 1 + 2, "one table, and the two choices"
+    again = Prune(target=Target(latency=0.5), criterion=Magnitude()).apply(tiny_bundle(), make_context(kept=keep))
+    assert len(made) == 3
+    assert again.digest == cut.digest
+
+
+@pytest.mark.slow
+def test_a_real_sitting_gives_a_table(make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(latency, "WIDTHS", 2)
+    monkeypatch.setattr(latency, "ROUNDS", 2)
+    table = table_of(tiny_bundle(), make_context())
+    assert table.whole_ms > 0
+    assert {axis: [units for units, _ in rows] for axis, rows in table.widths.items()} == {
+        "heads": [1, 4],
+        "ffn": [8, 64],
+    }
+
+
+def test_a_stage_sees_the_deployment_only_where_it_times():
+    by_latency = Prune(target=Target(latency=0.5), criterion=Magnitude())
+    assert "deploy" in by_latency.sees
+    assert "deploy" not in Prune(target=Target(flops=0.5), criterion=Magnitude()).sees
