@@ -122,6 +122,42 @@ def measure(
 
 
 @app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or an ONNX file.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="A table, or a recipe whose test split is used: for all about heads."),
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns of a table: text=sentence,label=label.")] = None,
+    latency: Annotated[str | None, typer.Option(help="Shapes to time, batch x tokens; left out: 1x128.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads; left out: the physical cores.")
+    ] = None,
+    device: DeviceOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides resampling, and tokens that are made up.")] = 13,
+    examples: Annotated[int, typer.Option(min=2, help="Read for roles and scores, at most.")] = 256,
+    criterion: Annotated[str, typer.Option(help="What heads are scored by; `list criteria` has them.")] = "taylor",
+    trade_off: Annotated[
+        bool, typer.Option("--trade-off", help="Also cut to several head counts at equal parameters; takes minutes.")
+    ] = False,
+    encoder_parameters: Annotated[
+        float, typer.Option(min=0.05, max=0.99, help="The fraction that the trade-off leaves of the encoder.")
+    ] = 0.7,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each part of a model costs, and what its attention heads look at and are worth."""
+    from compress.commands.inspect import Request, to_text
+    from compress.commands.inspect import inspect as command
+
+    where = _device(device) or "cpu"
+    request = Request(
+        model, data, columns, latency, where, threads, seed, examples, criterion, trade_off, encoder_parameters
+    )
+    _answer(command(request, output), to_text, as_json)
+
+
+@app.command()
 def sweep(
     recipe: RecipeArgument,
     over: Annotated[

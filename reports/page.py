@@ -57,7 +57,13 @@ def write_report(
     Raises:
         DataError: there are no runs.
     """
-    sections = _sections(runs, across)
+    return write_sections(_title(runs), runs, _sections(runs, across), folder, formats=formats)
+
+
+def write_sections(
+    title: str, runs: Sequence[Run], sections: list[Section], folder: Path, *, formats: Sequence[str]
+) -> Path:
+    """Write sections about the runs under a title, as `write_report` does its own."""
     drawings = _drawings(sections)
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
@@ -66,9 +72,9 @@ def write_report(
     for name, drawing in drawings.items():
         (folder / f"{name}.svg").write_text(drawing.still, encoding="utf-8")
     if "markdown" in formats:
-        text.write_text(_markdown(runs, sections), encoding="utf-8")
+        text.write_text(_markdown(title, runs, sections), encoding="utf-8")
     if "html" in formats:
-        page.write_text(_html(_title(runs), sections, drawings), encoding="utf-8")
+        page.write_text(_html(title, sections, drawings), encoding="utf-8")
     return page if "html" in formats else text
 
 
@@ -90,7 +96,7 @@ def render_markdown(runs: Sequence[Run], across: Across | None = None) -> str:
     Raises:
         DataError: there are no runs.
     """
-    return _markdown(runs, _sections(runs, across))
+    return _markdown(_title(runs), runs, _sections(runs, across))
 
 
 def drawings_of(runs: Sequence[Run], across: Across | None = None) -> dict[str, Drawing]:
@@ -127,8 +133,8 @@ def _sections(runs: Sequence[Run], across: Across | None) -> list[Section]:
     return sections_of(runs[0]) if len(runs) == 1 else sections_over(runs, across)
 
 
-def _markdown(runs: Sequence[Run], sections: list[Section]) -> str:
-    return as_markdown(_title(runs), sections, runs[0] if len(runs) == 1 else None)
+def _markdown(title: str, runs: Sequence[Run], sections: list[Section]) -> str:
+    return as_markdown(title, sections, runs[0] if len(runs) == 1 else None)
 
 
 def _title(runs: Sequence[Run]) -> str:

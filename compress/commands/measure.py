@@ -10,22 +10,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-import recipes
 from compress.bundle import Bundle, Form
 from compress.commands.device import resolved_device
+from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of
 from compress.commands.subjects import conditions_of
-from compress.data import Split, load_data, whole_split
-from compress.deploy import Deploy, Shape
+from compress.data import Split
+from compress.deploy import Deploy
 from compress.errors import DataError, ModelError
 from compress.folder import load
 from compress.metric import metrics_for
 from compress.progress import shown
 from compress.provenance import environment
-from compress.recipe import Measure, read_recipe
+from compress.recipe import Measure
 from compress.runtime import runtime_of
-from compress.sources import Lock, Sources
-from compress.store.store import cache_root
-from compress.tables.table import TableSettings, read_table
 from compress.task import Task
 from evaluation.measurement import Run, Target, write_run
 from evaluation.quality.predictions import FOLDER, write_predictions
@@ -84,7 +81,7 @@ def measure(request: Request, output: Path | None) -> Run:
         CompressError: a target is no model, the table is not as asked, or a shape can't be read.
     """
     bundles = [(_name(target), load(target)) for target in dict.fromkeys(request.targets)]
-    deploy = Deploy(threads=request.threads, shapes=_shapes(request.latency))
+    deploy = Deploy(threads=request.threads, shapes=asked_shapes(request.latency))
     subjects = [subject for name, bundle in bundles for subject in _subjects(name, bundle, request.runtimes)]
     _refuse_idle(request.runtimes, subjects)
     subjects = _named_apart(subjects)
@@ -168,75 +165,21 @@ def _named_apart(subjects: Sequence[Subject]) -> list[Subject]:
     return apart
 
 
-def _shapes(text: str) -> tuple[Shape, ...]:
-    try:
-        return tuple(dict.fromkeys(Shape.parse(part) for part in text.split(",")))
-    except ValueError as fault:
-        raise DataError(f"--latency {text}: {fault}") from None
-
-
 def _test_split(request: Request, task: Task, labels: tuple[str, ...]) -> Split:
     """A recipe's test split, or a whole table."""
-    path = Path(request.data)
-    named = task.target in ("class", "classes", "tags")
-    if path.suffix in (".yaml", ".yml") or request.data in recipes.names():
-        for option, given in (("--columns", request.columns), ("--slices", request.slices)):
-            if given:
-                raise DataError(f"{option}: {request.data} is a recipe, whose tables say that themselves")
-        file = recipes.find(request.data)
-        recipe = read_recipe(file)
-        sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
-        split = load_data(recipe.data, sources, target=task.target, modality=task.modality).test
-        if named and split.label_names != labels:
-            raise DataError(f"{file}: its labels are {', '.join(split.label_names)}, the model's {', '.join(labels)}")
-        return split
-    settled = labels if named else None
-    table = read_table(
-        _table(request, settled),
-        Sources(cache_root(), Path()),
-        target=task.target,
-        modality=task.modality,
-        label_names=settled,
-    )
-    if len(table) < 2:
+    split = asked_rows(DataOption(request.data, request.columns, tuple(request.slices)), task, labels)
+    if len(split) < 2:
         raise DataError(
             f"{request.data}: one row is left to measure on, wanted two or more to say how sure a figure is"
         )
-    return whole_split("test", table)
-
-
-def _table(request: Request, names: Sequence[str] | None) -> TableSettings:
-    """The table that was named on the command line; integers in its label column index the model's labels."""
-    fields: dict[str, Any] = {"source": request.data}
-    if names is not None:
-        fields["label"] = {"column": "label", "names": list(names)}
-    if request.columns:
-        fields["columns"] = _columns(request.columns)
-    if request.slices:
-        fields["slices"] = list(request.slices)
-    try:
-        return TableSettings.model_validate(fields)
-    except ValidationError as fault:
-        first = fault.errors()[0]
-        raise DataError(f"--data {request.data}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def _columns(text: str) -> dict[str, str | int]:
-    """`text=sentence,label=2` as roles to columns."""
-    found: dict[str, str | int] = {}
-    for part in text.split(","):
-        role, equals, column = part.partition("=")
-        if not equals or not role or not column:
-            raise DataError(f"--columns {text}: wanted ROLE=COLUMN pairs, as text=sentence,label=label")
-        found[role] = int(column) if column.isdigit() else column
-    return found
+    return split
 
 
 def command_line(request: Request) -> str:
     """The command that asks for this again; files outside the folder it is typed in are told by name alone."""
     how = request.how
     options: dict[str, Any] = {
-        "data": _place(request.data),
+        "data": place_of(request.data),
         "latency": request.latency,
         "runtime": request.runtimes,
         "columns": request.columns,
@@ -249,17 +192,13 @@ def command_line(request: Request) -> str:
         "slices": request.slices,
         "price": how.price and f"{how.price.per_hour}{how.price.currency}",
     }
-    words = ["compress", "measure", *map(_place, request.targets)]
+    words = ["compress", "measure", *map(place_of, request.targets)]
     for name, value in options.items():
         for each in value if isinstance(value, list | tuple) else [value] if value is not None else []:
             words += [f"--{name}", str(each)]
     words += [] if how.footprint else ["--no-footprint"]
     words += [] if how.quote else ["--no-quote"]
     return shlex.join(words)
-
-
-def _place(text: str) -> str:
-    return Path(text).name if Path(text).is_absolute() else text
 
 
 def _as_run(sitting: Sitting, conditions: Conditions, command: str) -> Run:

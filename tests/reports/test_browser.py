@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inspection_sample import inspected
 from sample import sample_run
 
+from reports.inspection import write_inspection
 from reports.outline import charts_in
 from reports.page import write_report
 from reports.story import sections_of
@@ -259,6 +261,15 @@ def test_dark_follows_the_system_and_the_button(browser, report):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_fits_every_width_and_axe_finds_nothing_serious(browser, report, width):
+    _fits_and_shuts_nobody_out(browser, report, width)
+
+
+@pytest.mark.parametrize("width", WIDTHS[:1])
+def test_the_page_of_an_inspection_does_as_well(browser, tmp_path, width):
+    _fits_and_shuts_nobody_out(browser, write_inspection(inspected(), tmp_path), width)
+
+
+def _fits_and_shuts_nobody_out(browser, report, width):
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe was not run: axe-playwright-python is not installed"
     )
@@ -281,6 +292,7 @@ def test_the_page_fits_every_width_and_axe_finds_nothing_serious(browser, report
             if each["impact"] in ("serious", "critical")
         ]
         assert grave == []
+        assert (seen.requests, seen.complaints) == ([report.as_uri()], [])
 
 
 def test_the_keyboard_reaches_the_content_first(browser, report):
