@@ -10,8 +10,8 @@ import torch
 from tiny import logits_of, mixed_inputs, tiny_bundle
 
 from compress.anatomy import Anatomy
-from compress.dissection import anatomy_of
 from compress.bundle import Bundle
+from compress.dissection import anatomy_of
 from compress.errors import ModelError
 from compress.folder import load, save
 from compress.surgery import keep_layers, keep_units, shape_like

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast, ViTImageProcessorPil
 
 from compress import catalog
-from compress.dissection import anatomy_of
 from compress.bundle import Bundle, plain_config
 from compress.choices import StageChoice
 from compress.data import Split
 from compress.deploy import Deploy
+from compress.dissection import anatomy_of
 from compress.family import Family
 from compress.stage import Context, Stage
 from compress.task import task_of

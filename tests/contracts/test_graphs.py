@@ -13,11 +13,12 @@ from tiny import tiny_bundle
 from compress import catalog
 from compress.bundle import Bundle
 from compress.deploy import Shape
+from compress.dissection import hidden_group
 from compress.graph.build import AttentionForm, build_graph
 from compress.graph.inspect import attention_nodes, read_proto
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import agreement, fusion, parity, quantized
-from compress.surgery import keep_layers, keep_units
+from compress.surgery import keep_units
 from compress.task import task_of
 from evaluation.size.flops import work_of
 
@@ -25,11 +26,14 @@ FAMILIES = catalog.names("families")
 
 
 def uneven(family: str) -> Bundle:
-    """A tiny model of three layers, which differ in heads and in channels: exporting takes a while for each."""
+    """A tiny model of three layers, which differ in heads and in channels, and of an odd hidden size: cut along every
+    axis at once, as exporting takes a while for each."""
     whole = tiny_bundle(family, seed=3)
-    whole = whole.with_model(keep_layers(whole.module, whole.family, (0, 1, 2)))
+    hidden = hidden_group(whole.module, whole.family)
     masks = [torch.arange(group.units) >= group.layer % group.units for group in whole.anatomy.groups]
-    return whole.with_model(keep_units(whole.module, whole.family, whole.anatomy.groups, masks))
+    masks.append(torch.arange(hidden.units) % 8 != 3)
+    groups = [*whole.anatomy.groups, hidden]
+    return whole.with_model(keep_units(whole.module, whole.family, groups, masks, layers=(0, 1, 2)))
 
 
 @pytest.mark.parametrize("form", ["fused", "plain"])

@@ -7,14 +7,15 @@ from collections.abc import Callable
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny import logits_of, mixed_inputs
+from tiny import logits_of, mixed_inputs, tiny_bundle, tiny_split
 
 from compress.bundle import Bundle
 from compress.criteria.magnitude import Magnitude
-from compress.errors import ModelError
+from compress.errors import DataError, ModelError
 from compress.pruning.target import Target
 from compress.stage import Context
 from compress.stages.prune import Prune
+from compress.training.distillation import Distillation, LogitsLoss, Losses
 
 TARGETS = [Target(parameters=0.75), Target(encoder_parameters=0.6), Target(flops=0.6, tokens=32)]
 
@@ -88,3 +89,160 @@ def test_a_target_below_what_can_be_reached_is_refused_by_plan_and_run_alike(bun
         stage.predict(bundle.anatomy)
     with pytest.raises(ModelError, match=r"the nearest that these axes can reach is 0\.[1-9]"):
         stage.apply(bundle, make_context())
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "llama"])
+@pytest.mark.parametrize("axis", ["heads", "kv_groups", "ffn", "hidden", "layers"])
+@pytest.mark.parametrize("allocation", ["global", "optimal", "uniform"])
+def test_every_axis_meets_a_target_alone(family: str, axis: str, allocation: str, make_context: Callable[..., Context]):
+    whole = tiny_bundle(family)
+    stage = Prune(
+        target=Target(encoder_parameters=0.9), axes=(axis,), criterion=Magnitude(), allocation=allocation, round_to=4
+    )
+    if axis in ("heads", "kv_groups") and not whole.anatomy.of_axis(axis):
+        with pytest.raises(ModelError, match=f"has no {axis}; its axes: "):
+            stage.predict(whole.anatomy)
+        return
+    cut = stage.apply(whole, make_context())
+    assert cut.anatomy.encoder_parameters <= 0.9 * whole.anatomy.encoder_parameters
+    assert cut.anatomy.parameters == sum(parameter.numel() for parameter in cut.module.parameters())
+    changed = {
+        "hidden": cut.anatomy.hidden != whole.anatomy.hidden,
+        "layers": cut.anatomy.layers != whole.anatomy.layers,
+        **{
+            each: [group.units for group in cut.anatomy.of_axis(each)][: cut.anatomy.layers]
+            != [group.units for group in whole.anatomy.of_axis(each)][: cut.anatomy.layers]
+            for each in ("heads", "kv_groups", "ffn")
+        },
+    }
+    assert [each for each, differs in changed.items() if differs] == [axis]
+
+
+@pytest.mark.parametrize("allocation", ["global", "optimal", "uniform"])
+def test_all_axes_together_meet_a_target(allocation: str, make_context: Callable[..., Context]):
+    whole = tiny_bundle("llama")
+    stage = Prune(
+        target=Target(flops=0.3, tokens=16),
+        axes=("kv_groups", "ffn", "hidden", "layers"),
+        criterion=Magnitude(),
+        allocation=allocation,
+        repair="least_squares",
+        round_to=4,
+    )
+    cut = stage.apply(whole, make_context())
+    assert cut.anatomy.flops(1, 16) <= 0.3 * whole.anatomy.flops(1, 16)
+    assert logits_of(cut.module, mixed_inputs(whole)).isfinite().all()
+
+
+def test_the_layer_that_is_worth_least_leaves(make_context: Callable[..., Context]):
+    whole = tiny_bundle()
+    silent = whole.anatomy.groups[4:6]  # those of the third layer
+    with torch.no_grad():
+        for group in silent:
+            for part in group.slices:
+                whole.module.get_submodule(part.module).weight.mul_(1e-3)
+    recorded: dict = {}
+    stage = Prune(target=Target(encoder_parameters=0.8), axes=("layers",), criterion=Magnitude())
+    cut = stage.apply(whole, make_context(record=recorded.__setitem__))
+    assert [row["kept"] for row in recorded["units"] if row["group"] == "layers"] == [3]
+    kept = [whole.module.base_model.encoder.layer[index].output.dense.weight for index in (0, 1, 3)]
+    left = [layer.output.dense.weight for layer in cut.module.base_model.encoder.layer]
+    assert all(torch.equal(one, other) for one, other in zip(kept, left, strict=True))
+
+
+def test_several_steps_end_at_the_target_and_say_what_each_did(bundle: Bundle, make_context: Callable[..., Context]):
+    recorded: dict = {}
+    stage = Prune(
+        target=Target(encoder_parameters=0.4), criterion=Magnitude(), repair="least_squares", steps=3, round_to=4
+    )
+    cut = stage.apply(bundle, make_context(record=recorded.__setitem__))
+    budget = 0.4 * bundle.anatomy.encoder_parameters
+    assert 0.9 * budget < cut.anatomy.encoder_parameters <= budget
+    left = [sum(row["kept"] for row in recorded[f"step-{step}.units"]) for step in (1, 2, 3)]
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) == 3
+
+
+def test_between_steps_the_reference_teaches(bundle: Bundle, make_context: Callable[..., Context]):
+    settings = {"target": Target(encoder_parameters=0.5), "criterion": Magnitude(), "round_to": 4}
+    taught = Prune(
+        **settings,
+        steps=2,
+        distill=Distillation(losses=Losses(logits=LogitsLoss()), epochs=2, learning_rate=1e-3, batch=8),
+    )
+    assert {"train", "dev", "reference"} <= set(taught.sees)
+    recorded: dict = {}
+    cut = taught.apply(bundle, make_context(reference=bundle, record=recorded.__setitem__))
+    bare = Prune(**settings).apply(bundle, make_context())
+    assert {name for name in recorded if name.endswith("loss")} == {"step-1.loss", "step-2.loss"}
+    inputs = mixed_inputs(bundle, batch=8)
+    wanted = logits_of(bundle.module, inputs)
+    error = [(logits_of(some.module, inputs) - wanted).square().mean() for some in (cut, bare)]
+    assert error[0] < error[1]
+    assert len(taught.trainings(bundle.anatomy)) == 2
+    with pytest.raises(ModelError, match="there is no teacher yet"):
+        taught.apply(bundle, make_context())
+
+
+def test_the_vocabulary_is_an_axis_of_its_own_and_beside_others(bundle: Bundle, make_context: Callable[..., Context]):
+    alone = Prune(axes=("vocabulary",)).apply(bundle, make_context())
+    assert alone.config["vocab_size"] < bundle.config["vocab_size"]
+    assert alone.anatomy.groups == bundle.anatomy.groups
+    stage = Prune(target=Target(encoder_parameters=0.8), axes=("ffn", "vocabulary"), criterion=Magnitude())
+    assert set(stage.sees) == {"calibration", "train"}
+    both = stage.apply(bundle, make_context())
+    assert both.config["vocab_size"] == alone.config["vocab_size"]
+    assert both.anatomy.encoder_parameters <= 0.8 * bundle.anatomy.encoder_parameters
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "target and criterion are needed"),
+        ({"target": {"flops": 0.5}}, "target and criterion are needed"),
+        ({"axes": ["vocabulary"], "target": {"flops": 0.5}}, "which knows no target"),
+        ({"target": {"flops": 0.5}, "criterion": {"use": "magnitude"}, "steps": 3}, "several steps need distill"),
+        (
+            {
+                "target": {"flops": 0.5},
+                "criterion": {"use": "magnitude"},
+                "axes": ["hidden"],
+                "distill": {"losses": {"hidden": {}}},
+            },
+            "leave out distill.losses.hidden",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_together_are_told(given: dict, told: str):
+    with pytest.raises(ValidationError, match=told):
+        Prune.model_validate(given)
+
+
+@pytest.mark.parametrize("given", [{"criterion": {"use": "fisher"}}, {"criterion": {"use": "wanda"}}])
+def test_a_criterion_that_reads_needs_something_to_read(
+    bundle: Bundle, make_context: Callable[..., Context], given: dict
+):
+    stage = Prune.model_validate({"target": {"flops": 0.5}, **given})
+    empty = tiny_split("calibration", 0)
+    with pytest.raises(DataError, match=r"needs .*calibration examples"):
+        stage.apply(bundle, make_context(calibration=empty))
+
+
+def test_repair_needs_something_to_read(bundle: Bundle, make_context: Callable[..., Context]):
+    stage = Prune(target=Target(flops=0.5), criterion=Magnitude(), repair="least_squares")
+    with pytest.raises(DataError, match="repair least_squares: needs calibration examples"):
+        stage.apply(bundle, make_context(calibration=tiny_split("calibration", 0)))
+
+
+def test_scores_that_are_not_finite_name_their_layer(bundle: Bundle, make_context: Callable[..., Context]):
+    with torch.no_grad():
+        bundle.module.get_submodule(bundle.anatomy.groups[5].slices[0].module).weight[7, 0] = torch.inf
+    stage = Prune(target=Target(flops=0.5), axes=("layers",), criterion=Magnitude())
+    with pytest.raises(ModelError, match=r"1 of 64 scores of layers\.2\.ffn are not finite"):
+        stage.apply(bundle, make_context())
+
+
+def test_shared_layers_can_not_make_a_model_smaller(make_context: Callable[..., Context]):
+    stage = Prune(target=Target(parameters=0.5), axes=("layers",), criterion=Magnitude())
+    with pytest.raises(ModelError, match="the nearest that these axes can reach is"):
+        stage.apply(tiny_bundle("albert"), make_context())
