@@ -32,8 +32,8 @@ def sample_bundle(folder: Path, *, tiny: bool = False) -> dict[str, Bundle]:
     import torch
     from transformers import BertConfig
 
-    from compress.dissection import anatomy_of
     from compress.bundle import plain_config
+    from compress.dissection import anatomy_of
     from compress.family import family_of
     from compress.graph.build import build_graph
     from compress.task import task_of
