@@ -136,7 +136,7 @@ def settle_widths(model: PreTrainedModel, layout: Layout) -> None:
 
 
 def fits_config(model: PreTrainedModel, layout: Layout) -> bool:
-    """Whether every layer has just the heads, their width and the FFN width that the stock class makes of the config."""
+    """Whether every layer has just the heads, their width and the FFN width that the stock class makes of it all."""
     config = model.config
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size / heads
