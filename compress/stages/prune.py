@@ -119,15 +119,13 @@ class Prune(Settings):
         return [(self.distill, self._evenly(anatomy, left)) for left in fractions(self.target.fraction, self.steps)]
 
     def _evenly(self, anatomy: Anatomy, fraction: float) -> Anatomy:
-        import torch
-
         assert self.target is not None, "asked where there is one"
         axes = self._axes(anatomy)
         groups = [group for group in anatomy.groups if group.axis in axes]
         if "hidden" in axes:
             groups.append(Group("hidden", None, anatomy.hidden, (), 0, 0))
         layers = [0.0] * anatomy.layers if "layers" in axes else None
-        scored = Scored(anatomy, groups, [torch.zeros(group.units) for group in groups], layers, self._block)
+        scored = Scored(anatomy, groups, (), layers, self._block)  # which units leave changes no cost
         return evenly(scored, budget=fraction * self.target.cost(anatomy), cost=self.target.cost).of(anatomy)
 
     def _step(self, whole: Bundle, bundle: Bundle, fraction: float, context: Context) -> Bundle:
