@@ -113,8 +113,8 @@ def load(path: str | Path) -> Bundle:
     try:
         task = task_of(document.pop("task"))
         anatomy = Anatomy.from_json(document)
-        if any(type(group.units) is not int or group.units < 1 for group in anatomy.groups):
-            raise TypeError("a group's units are no count")
+        if any(type(count) is not int or count < 1 for count in (anatomy.hidden, *(g.units for g in anatomy.groups))):
+            raise TypeError("units or a hidden size that are no count")
     except (KeyError, TypeError, ValueError, AttributeError, ModelError) as fault:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not an anatomy ({fault}); was it edited by hand?") from None
     task = task.fitted(config)

@@ -18,7 +18,9 @@ import numpy as np
 from compress.anatomy import Anatomy, Group
 from compress.dissection import hidden_group
 from compress.inputs import timing_inputs
-from compress.pruning.allocation import Block, Kept
+from compress.pruning.allocation import Block, Kept, Scored
+from compress.pruning.knapsack import optimal
+from compress.pruning.target import Target
 from compress.runtime import runtime_of
 from compress.runtimes.timing import CallPlayer, Limits, clock_of, take_turns
 from compress.surgery import keep_layers, keep_units
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from compress.data import Split
     from compress.deploy import Deploy, Shape
     from compress.graph.build import AttentionForm
+    from compress.stage import Context
 
 WIDTHS = 6
 """Widths of each axis that are timed; between them latency is taken to follow a straight line."""
@@ -162,6 +165,49 @@ class Timing:
         if self.deploy.precision == "int8":
             graph = dynamic_int8(graph, stem.with_name(f"{stem.name}-int8.onnx"))
         return replace(bundle, model=graph)
+
+
+def for_latency(
+    scored: Scored,
+    whole: Bundle,
+    cut: Callable[[Kept], Bundle],
+    target: Target,
+    fraction: float,
+    axes: Sequence[str],
+    context: Context,
+) -> Kept:
+    """What loses least within the latency that a table foretells; then exported, measured and corrected once.
+
+    Table and choice are kept: done again, or resumed, a stage cuts just alike.
+
+    Args:
+        whole: what `fraction` is of.
+        cut: the model that a choice leaves.
+        axes: that may be cut.
+    """
+    shape, deploy = target.shape or context.deploy.shapes[0], context.deploy
+    timing = Timing(
+        deploy, shape, target.attention, context.calibration, context.scratch, context.seed, context.progress
+    )
+    blocks = {group.axis: scored.block(group) for group in scored.groups}
+    how = [*deploy.model_dump(mode="json", exclude={"shapes"}).items(), str(shape), target.attention, blocks]
+    about = {"latency table": [whole.anatomy.as_json(), whole.config, list(axes)], "timed": how}
+    made = context.kept(about, lambda: measure_table(whole, axes, scored.block, timing).as_json())
+    table = LatencyTable.from_json(made)
+    context.record("latency_table", table.rows())
+
+    def choose(budget: float) -> Kept:
+        return optimal(scored, budget=budget, costs_of=partial(Timed, table=table))
+
+    def fitted() -> list[Any]:
+        kept, rows = fit(fraction, choose, cut, whole, timing)
+        return [kept.as_json(), rows]
+
+    scores = [score.tolist() for score in scored.scores]
+    settled = {"latency": [whole.digest, made, scored.layers, scores, fraction], "timed": how}
+    chosen, rows = context.kept(settled, fitted)
+    context.record("latency", rows)
+    return Kept.from_json(chosen)
 
 
 def measure_table(whole: Bundle, axes: Sequence[str], block: Block, timing: Timing) -> LatencyTable:

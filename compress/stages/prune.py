@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -16,7 +15,7 @@ from compress.errors import ModelError
 from compress.feed import placed
 from compress.pruning.allocation import Kept, Scored, by_rank, evenly, everything
 from compress.pruning.knapsack import Counted, optimal
-from compress.pruning.latency import LatencyTable, Timed, Timing, fit, measure_table
+from compress.pruning.latency import for_latency
 from compress.pruning.repair import Way, repair
 from compress.pruning.schedule import fractions
 from compress.pruning.scores import scored_for
@@ -136,7 +135,7 @@ class Prune(Settings):
         context.record("units", kept_table(scored, kept, keep))
         if units := unit_table(scored, keep):
             context.record("head_scores", units)
-        cut = _cut(bundle, scored.groups, keep, kept)
+        cut = _cut(bundle, scored, kept)
         if self.repair != "none":
             repair(bundle, cut.module, scored.groups, keep, context, way=self.repair, layers=kept.layers)
         return cut if self.distill is None else self.distill.teach(cut, context)
@@ -151,8 +150,9 @@ class Prune(Settings):
 
     def _choose(self, whole: Bundle, bundle: Bundle, scored: Scored, fraction: float, context: Context) -> Kept:
         assert self.target is not None, "needed for any axis but vocabulary"
+        axes = self._axes(whole.anatomy)
         if self.target.kind == "latency":
-            kept = self._by_latency(whole, bundle, scored, fraction, context)
+            kept = for_latency(scored, whole, partial(_cut, bundle, scored), self.target, fraction, axes, context)
         else:
             cost, budget = self.target.cost, fraction * self.target.cost(whole.anatomy)
             if cost(bundle.anatomy) <= budget:  # an earlier step, by whole blocks, went as far already
@@ -169,39 +169,6 @@ class Prune(Settings):
                 "already; ask for a smaller fraction"
             )
         return kept
-
-    def _by_latency(self, whole: Bundle, bundle: Bundle, scored: Scored, fraction: float, context: Context) -> Kept:
-        """What loses least within the latency that the table foretells; then measured, and corrected once."""
-        assert self.target is not None, "asked for a latency"
-        shape, deploy = self.target.shape or context.deploy.shapes[0], context.deploy
-        timing = Timing(
-            deploy, shape, self.target.attention, context.calibration, context.scratch, context.seed, context.progress
-        )
-        axes = self._axes(whole.anatomy)
-        measured = {
-            "deploy": deploy.model_dump(mode="json"),
-            "timed": [str(shape), self.target.attention, list(axes), self.round_to],
-        }
-        about = {"latency table": [whole.anatomy.as_json(), whole.config], **measured}
-        made = context.kept(about, lambda: measure_table(whole, axes, self._block, timing).as_json())
-        table = LatencyTable.from_json(made)
-        context.record("latency_table", table.rows())
-
-        def choose(budget: float) -> Kept:
-            return optimal(scored, budget=budget, costs_of=partial(Timed, table=table))
-
-        def cut(kept: Kept) -> Bundle:
-            return _cut(bundle, scored.groups, [scored.mask(group, kept) for group in scored.groups], kept)
-
-        def fitted() -> list[object]:
-            kept, rows = fit(fraction, choose, cut, whole, timing)
-            return [kept.as_json(), rows]
-
-        # What was chosen by measuring is kept: done again, or resumed, the stage cuts just alike.
-        settled = {"latency fit": [whole.digest, bundle.digest, self.model_dump(mode="json"), fraction], **measured}
-        chosen, rows = context.kept(settled, fitted)
-        context.record("latency", rows)
-        return Kept.from_json(chosen)
 
     def _axes(self, anatomy: Anatomy) -> tuple[CutAxis, ...]:
         """The axes that a target is met on."""
@@ -222,10 +189,11 @@ class Prune(Settings):
         return self.round_to if group.axis in ("ffn", "hidden") and group.units > self.round_to else 1
 
 
-def _cut(bundle: Bundle, groups: Sequence[Group], keep: Sequence[object], kept: Kept) -> Bundle:
+def _cut(bundle: Bundle, scored: Scored, kept: Kept) -> Bundle:
     """A new model with what is kept, on the CPU."""
     import torch
 
     model = placed(bundle.module, torch.device("cpu"))
+    keep = [scored.mask(group, kept) for group in scored.groups]
     layers = None if len(kept.layers) == bundle.anatomy.layers else kept.layers
-    return bundle.with_model(keep_units(model, bundle.family, groups, keep, layers=layers))  # type: ignore[arg-type]
+    return bundle.with_model(keep_units(model, bundle.family, scored.groups, keep, layers=layers))
