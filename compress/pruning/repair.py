@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress.errors import DataError, ModelError
-from compress.feed import feed, placed
+from compress.feed import TensorBatch, feed, placed
 from compress.linear import weight_of
+from compress.pruning.passes import Passes
 from compress.surgery import renamed
 
 if TYPE_CHECKING:
@@ -69,13 +70,14 @@ def repair(
     if not len(context.calibration):
         raise DataError(f"prune: repair {way}: needs calibration examples; the recipe's calibration has none")
     model = cut.to(context.device)
-    original = placed(whole.module, context.device)
+    ours, theirs = Passes(model, whole.family), Passes(placed(whole.module, context.device), whole.family)
     readers = _readers(whole, groups, keep, layers)
+    batches = list(feed(context.calibration, whole, context.device, size=batch))
     with torch.no_grad():
         for done, (together, runs) in enumerate(sets := _in_order(model, readers, whole, context)):
             context.progress(done / len(sets), f"repair {together[0].path}")
             for first in range(1, runs + 1):
-                gram, crosses = _moments(original, model, together, first, whole, context, batch)
+                gram, crosses = _moments(theirs, ours, together, first, batches)
                 for reader, cross in zip(together, crosses, strict=True):
                     _SOLVERS[way](model.get_submodule(reader.path), gram, cross, reader)
     model.cpu()
@@ -144,13 +146,7 @@ def _in_order(
 
 
 def _moments(
-    original: PreTrainedModel,
-    cut: PreTrainedModel,
-    together: Sequence[_Reader],
-    runs: int,
-    bundle: Bundle,
-    context: Context,
-    batch: int,
+    whole: Passes, cut: Passes, together: Sequence[_Reader], runs: int, batches: Sequence[TensorBatch]
 ) -> tuple[Float[Tensor, "in+1 in+1"], list[Float[Tensor, "in+1 out"]]]:
     """X^T X, and X^T Y of each reader, over all real calibration tokens and the layer's first `runs` runs, X with a
     column of ones for the bias."""
@@ -159,9 +155,9 @@ def _moments(
     paths, wholes = [reader.path for reader in together], [reader.original for reader in together]
     gram: Any = 0.0
     crosses: list[Any] = [0.0 for _ in together]
-    for tokens in feed(context.calibration, bundle, context.device, size=batch):
-        wanted = _seen_at(original, wholes, tokens.inputs, runs)
-        given = _seen_at(cut, paths, tokens.inputs, runs)[paths[0]]
+    for number, tokens in enumerate(batches):
+        wanted = whole.seen(number, tokens.inputs, wholes, runs)
+        given = cut.seen(number, tokens.inputs, paths, runs)[paths[0]]
         inputs = torch.cat([tokens.vectors(values) for values, _ in given]).double()
         inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
         gram = gram + inputs.T @ inputs
@@ -219,33 +215,3 @@ def _solve_bias(linear: Any, gram: Tensor, cross: Tensor, reader: _Reader) -> No
 
 
 _SOLVERS = {"least_squares": _solve_weights, "scales": _solve_scales, "bias": _solve_bias}
-
-
-class _Seen(Exception):
-    """Ends a forward pass as soon as the layers that were waited for have run: the rest would be thrown away."""
-
-
-def _seen_at(
-    model: PreTrainedModel, paths: Sequence[str], inputs: dict[str, Tensor], runs: int
-) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """Input and output of linear layers in each of their first `runs` runs of a forward pass."""
-    seen: dict[str, list[tuple[Tensor, Tensor]]] = {path: [] for path in paths}
-
-    def note(path: str) -> Callable[..., None]:
-        def hook(_module: object, args: tuple[Tensor, ...], output: Tensor) -> None:
-            if len(seen[path]) < runs:
-                seen[path].append((args[0], output))
-            if all(len(each) == runs for each in seen.values()):
-                raise _Seen
-
-        return hook
-
-    hooks = [model.get_submodule(path).register_forward_hook(note(path)) for path in paths]
-    try:
-        model(**inputs)
-    except _Seen:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen

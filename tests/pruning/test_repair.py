@@ -18,6 +18,7 @@ from compress.dissection import hidden_group
 from compress.errors import ModelError
 from compress.feed import feed
 from compress.pruning import repair
+from compress.pruning.passes import Passes
 from compress.pruning.repair import Way
 from compress.stage import Context
 from compress.surgery import keep_units
@@ -112,6 +113,23 @@ def test_what_is_left_beside_dropped_layers_is_repaired_against_its_own_place(ma
         for model in (cut.module, repaired)
     )
     assert after < before
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "llama", "modernbert", "mpnet"])
+def test_beginning_midway_changes_nothing(
+    family: str, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+):
+    whole, context = tiny_bundle(family), make_context()
+    groups = whole.anatomy.groups
+    masks = {group.name: torch.arange(group.units) % 4 != group.layer % 2 for group in groups}
+    layers = None if whole.family.name == "modernbert" else (0, 2, 3)
+    cut = _cut(whole, groups, masks, layers=layers)
+    midway = _solved(whole, cut, context, layers=layers, batch=8)
+    monkeypatch.setattr(Passes, "_begin", lambda *_given: None)
+    plain = _solved(whole, cut, context, layers=layers, batch=8)
+    for (name, one), other in zip(midway.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4), name
+    assert not any("forward" in vars(module) for module in (*whole.module.modules(), *midway.modules()))
 
 
 def test_padding_has_no_say(bundle: Bundle, make_context: Callable[..., Context]):
