@@ -25,9 +25,14 @@ from compress.task import Task, task_in, task_of
 from compress.weights import read_weights, write_weights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 LINEAGE_FILE = "lineage.json"
+_SIZES = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
+    *("intermediate_size", "vocab_size"),
+)
+"""What a config says of a model's shapes, as transformers' configs all call it."""
 
 _DIRECTIONS = {True: "forwards alone, as decoders do", False: "in both directions, as encoders do"}
 
@@ -113,8 +118,7 @@ def load(path: str | Path) -> Bundle:
     try:
         task = task_of(document.pop("task"))
         anatomy = Anatomy.from_json(document)
-        if any(type(count) is not int or count < 1 for count in (anatomy.hidden, *(g.units for g in anatomy.groups))):
-            raise TypeError("units or a hidden size that are no count")
+        _check_anatomy(anatomy)
     except (KeyError, TypeError, ValueError, AttributeError, ModelError) as fault:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not an anatomy ({fault}); was it edited by hand?") from None
     task = task.fitted(config)
@@ -223,7 +227,26 @@ def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task)
     read_weights(model, folder)
     if anatomy_of(model, family) != anatomy:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not what the weights say; was this folder edited by hand?")
+    _check_config(folder, family.config_from(config), model)
     return model.eval()
+
+
+def _check_anatomy(anatomy: Anatomy) -> None:
+    """Raises a TypeError where reading an anatomy's figures would fail in a way that says nothing."""
+    if any(type(count) is not int or count < 1 for count in (anatomy.hidden, *(g.units for g in anatomy.groups))):
+        raise TypeError("units or a hidden size that are no count")
+    if not all(group.slices for group in anatomy.groups) or not any(group.heads for group in anatomy.groups):
+        raise TypeError("groups without weights, or none that has heads")
+
+
+def _check_config(folder: Path, config: PretrainedConfig, model: PreTrainedModel) -> None:
+    """A config that was edited by hand may still make a model that can be cut to the weights' shapes."""
+    for key in _SIZES:
+        said, found = getattr(config, key, None), getattr(model.config, key, None)
+        if said != found:
+            raise ModelError(
+                f"{folder / 'config.json'}: {key} is {said}, the weights make {found}; was this folder edited by hand?"
+            )
 
 
 def _weights_in(folder: Path) -> Path:

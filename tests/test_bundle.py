@@ -20,10 +20,12 @@ from tiny import LABELS, logits_of, mixed_inputs, tiny_bundle
 
 import compress
 from compress.bundle import Bundle, Form
+from compress.dissection import hidden_group
 from compress.errors import ModelError
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step
 from compress.runtimes.onnxruntime import open_session
+from compress.surgery import keep_units
 
 
 @pytest.fixture
@@ -388,3 +390,29 @@ def test_a_tokenizer_with_ids_that_the_model_has_not_is_refused(folder: Path):
     _edit(folder / "tokenizer.json", beyond)
     with pytest.raises(ModelError, match=r"tokenizer\.json has the id 5000, config\.json a vocab_size of 120"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("anatomy.json", {"hidden": 20}, r"make it \[120, 20\]"),
+        ("anatomy.json", {"hidden": 64}, r"make it \[120, 64\]"),
+        ("anatomy.json", {"hidden": "24"}, "not an anatomy"),
+        ("anatomy.json", {"groups": []}, "not an anatomy"),
+        ("anatomy.json", {"rest": {}}, "not what the weights say"),
+        ("anatomy.json", {"format": 2}, "format 2, wanted 3"),
+        ("config.json", {"head_dim": 3}, "head_dim is 3, the weights make 8"),
+        ("config.json", {"num_key_value_heads": 3}, "num_attention_heads is 4, num_key_value_heads 3"),
+    ],
+)
+def test_a_cut_folder_that_was_edited_by_hand_is_refused(
+    file: str, change: dict[str, Any], message: str, tmp_path: Path
+):
+    whole = tiny_bundle("llama")
+    hidden = hidden_group(whole.module, whole.family)
+    cut = keep_units(whole.module, whole.family, [hidden], [torch.arange(hidden.units) < 24])
+    save(whole.with_model(cut), tmp_path)
+    assert load(tmp_path).anatomy.hidden == 24
+    _edit(tmp_path / file, lambda document: document.update(change))
+    with pytest.raises(ModelError, match=message):
+        load(tmp_path)
