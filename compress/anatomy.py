@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 FORMAT = 3
+_MOST = 10_000_000
+"""More than any model has of anything that is counted in one layer; a file that says more was damaged."""
 FILE_NAME = "anatomy.json"
 
 Axis = Literal["heads", "kv_groups", "ffn", "hidden"]
@@ -193,11 +195,17 @@ class Anatomy:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Anatomy:
+        """Read it back.
+
+        Raises:
+            KeyError: something is missing.
+            TypeError: something is no count, or no count that a model could have.
+        """
         return cls(
             family=document["family"],
-            layers=document["layers"],
+            layers=_count(document["layers"]),
             groups=tuple(_group_from(each) for each in document["groups"]),
-            hidden=document["hidden"],
+            hidden=_count(document["hidden"]),
             rest={part: Amount(**amount) for part, amount in document["rest"].items()},
             layer_rest=tuple(Amount(**amount) for amount in document["layer_rest"]),
             rest_macs=Amount(**document["rest_macs"]),
@@ -206,4 +214,16 @@ class Anatomy:
 
 
 def _group_from(document: Mapping[str, Any]) -> Group:
-    return Group(**{**document, "slices": tuple(Slice(**part) for part in document["slices"])})
+    group = Group(**{**document, "slices": tuple(Slice(**part) for part in document["slices"])})
+    for count in (group.units, group.repeats, *(part.span for part in group.slices), *(p.blocks for p in group.slices)):
+        _count(count)
+    _count(group.heads, least=0)
+    if not group.slices:
+        raise TypeError(f"{group.name} has no weights")
+    return group
+
+
+def _count(value: object, least: int = 1) -> int:
+    if type(value) is not int or not least <= value <= _MOST:
+        raise TypeError(f"{value!r} stands where a whole number from {least} is wanted")
+    return value

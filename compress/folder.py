@@ -118,7 +118,8 @@ def load(path: str | Path) -> Bundle:
     try:
         task = task_of(document.pop("task"))
         anatomy = Anatomy.from_json(document)
-        _check_anatomy(anatomy)
+        if len(anatomy.runs) != anatomy.layers:
+            raise TypeError(f"{anatomy.layers} layers, of which {len(anatomy.runs)} have heads")
     except (KeyError, TypeError, ValueError, AttributeError, ModelError) as fault:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not an anatomy ({fault}); was it edited by hand?") from None
     task = task.fitted(config)
@@ -229,14 +230,6 @@ def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task)
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not what the weights say; was this folder edited by hand?")
     _check_config(folder, family.config_from(config), model)
     return model.eval()
-
-
-def _check_anatomy(anatomy: Anatomy) -> None:
-    """Raises a TypeError where reading an anatomy's figures would fail in a way that says nothing."""
-    if any(type(count) is not int or count < 1 for count in (anatomy.hidden, *(g.units for g in anatomy.groups))):
-        raise TypeError("units or a hidden size that are no count")
-    if not all(group.slices for group in anatomy.groups) or not any(group.heads for group in anatomy.groups):
-        raise TypeError("groups without weights, or none that has heads")
 
 
 def _check_config(folder: Path, config: PretrainedConfig, model: PreTrainedModel) -> None:

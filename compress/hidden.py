@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from compress.family import Family
 
-_WIDTHS = (8, 16)
-"""Widths of a head in the two models that are compared; any two do."""
+_WIDTHS = (8, 16, 24)
+"""Widths of a head in the models that are compared: the first two that make no hidden size as large as the embeddings,
+for there some classes have one layer less."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,11 @@ def _stock_dimensions(owner: type[PreTrainedModel], family: type[Family], config
     from transformers.initialization import no_init_weights
 
     shapes = []
-    for width in _WIDTHS:
+    whole = family().config_from(json.loads(config))
+    sizes = [whole.num_attention_heads * width for width in _WIDTHS]
+    for size in [size for size in sizes if size != getattr(whole, "embedding_size", None)][:2]:
         settings = family().config_from(json.loads(config))
-        family().widen(settings, settings.num_attention_heads * width)
+        family().widen(settings, size)
         with torch.device("meta"), no_init_weights():
             stock = owner(settings)
             family().restore(stock)

@@ -197,7 +197,7 @@ class Runner:
         if (value := stored()) is not None:
             return value
         with self.store.claimed(key, lambda holder: self.progress(name, 0.0, f"waits for {holder}")) as claim:
-            if claim.waited and (value := stored()) is not None:
+            if (value := stored()) is not None:  # another process may have made it since
                 return value
             made = make()
             with claim.making({"stage": name, "recipe": self.recipe.name}) as draft:

@@ -34,6 +34,18 @@ def weights_in(model: nn.Module, part: Slice) -> Iterator[Float[Tensor, "place o
         yield module.bias[:, None]
 
 
+def parameters_in(model: nn.Module, part: Slice) -> Iterator[Tensor]:
+    """The parameters that `cut_slice` replaces."""
+    owner, leaf = _owner(model, part)
+    if leaf in owner._parameters:
+        yield getattr(owner, leaf)
+        return
+    module: Any = getattr(owner, leaf)
+    yield module.weight
+    if part.side == "rows" and getattr(module, "bias", None) is not None:
+        yield module.bias
+
+
 def cut_slice(model: nn.Module, part: Slice, keep: Bool[Tensor, "unit"]) -> None:
     """Leave a module only the kept units of one slice, in place."""
     from torch import nn

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from compress.anatomy import Anatomy, Group
+from compress.anatomy import Anatomy, Group, Slice
 from compress.dissection import anatomy_of, hidden_group
 from compress.errors import ModelError
-from compress.slicing import cut_slice
+from compress.slicing import cut_slice, parameters_in
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -40,8 +41,13 @@ def keep_units(
             raise ModelError(f"{group.name}: a mask of shape {tuple(mask.shape)} for {group.units} units")
         if not mask.any():
             raise ModelError(f"{group.name}: every unit would be removed; keep at least one, or drop the layer")
-    smaller = copy.deepcopy(model)
-    for group, mask in zip(groups, keep, strict=True):
+    cuts = [
+        (replace(group, slices=_staying(model, family, group, layers)), mask)
+        for group, mask in zip(groups, keep, strict=True)
+        if not bool(mask.all())
+    ]
+    smaller = _copy(model, family, cuts, layers)
+    for group, mask in cuts:
         _cut(smaller, family, group, mask)
     if layers is not None:
         family.keep_layers(smaller, layers)
@@ -106,6 +112,32 @@ def shape_like(model: PreTrainedModel, family: Family, anatomy: Anatomy) -> PreT
     return model
 
 
+def _staying(model: PreTrainedModel, family: Family, group: Group, layers: Sequence[int] | None) -> tuple[Slice, ...]:
+    """A group's slices, those in layers that are dropped left out."""
+    if layers is None:
+        return group.slices
+    every = family.layers(model)
+    stay = {every[index] for index in layers}
+    names = {module: name for name, module in model.named_modules()}
+    gone = tuple(f"{names[layer]}." for layer in dict.fromkeys(every) if layer not in stay)
+    return tuple(part for part in group.slices if not part.module.startswith(gone))
+
+
+def _copy(
+    model: PreTrainedModel,
+    family: Family,
+    cuts: Sequence[tuple[Group, Bool[Tensor, "unit"]]],
+    layers: Sequence[int] | None,
+) -> PreTrainedModel:
+    """A copy that shares with the model what is about to be replaced, as it is cut, or to be dropped: a copy of that
+    would take memory for nothing."""
+    every = family.layers(model)
+    stay = set(every) if layers is None else {every[index] for index in layers}
+    shared: list[object] = [layer for layer in dict.fromkeys(every) if layer not in stay]
+    shared += [weight for group, _ in cuts for part in group.slices for weight in parameters_in(model, part)]
+    return copy.deepcopy(model, {id(each): each for each in shared})
+
+
 def _refuse_wider(wanted: int, have: Group) -> None:
     if wanted > have.units:
         raise ModelError(f"{have.name}: anatomy.json says {wanted} units, the config makes {have.units}")
@@ -119,7 +151,7 @@ def _settle(model: PreTrainedModel, family: Family) -> None:
 
 def _cut(model: PreTrainedModel, family: Family, group: Group, keep: Bool[Tensor, "unit"]) -> None:
     """Cut a group down to the kept units, in place."""
-    if bool(keep.all()):
+    if bool(keep.all()) or not group.slices:
         return
     for part in group.slices:
         cut_slice(model, part, keep)

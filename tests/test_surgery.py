@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tiny import logits_of, mixed_inputs, tiny_bundle
 
 from compress.anatomy import Anatomy
 from compress.bundle import Bundle
-from compress.dissection import anatomy_of
+from compress.dissection import anatomy_of, hidden_group
 from compress.errors import ModelError
 from compress.folder import load, save
 from compress.surgery import keep_layers, keep_units, shape_like
@@ -125,3 +126,32 @@ def test_an_anatomy_survives_json(uneven: Bundle):
     assert again == uneven.anatomy
     assert len({group.units for group in again.of_axis("heads")}) > 1
     assert replace(again, groups=()).encoder_parameters == again.rest_of("encoder")
+
+
+@pytest.mark.parametrize("embedding", [24, 32, 64, 96])
+def test_electras_embeddings_may_be_as_wide_as_any_size_that_is_tried(embedding: int, tmp_path: Path):
+    """The stock class has a layer less where the hidden size is that of the embeddings."""
+    whole = tiny_bundle("electra", embedding_size=embedding)
+    few = keep_units(
+        whole.module, whole.family, whole.anatomy.of_axis("heads"), [torch.arange(4) < 3 for _ in range(4)]
+    )
+    hidden = hidden_group(few, whole.family)
+    for left in (24, 13):
+        cut = whole.with_model(keep_units(few, whole.family, [hidden], [torch.arange(32) < left]))
+        save(cut, tmp_path / str(left))
+        again = load(tmp_path / str(left))
+        assert again.digest == cut.digest
+        assert torch.equal(logits_of(again.module, mixed_inputs(cut)), logits_of(cut.module, mixed_inputs(cut)))
+
+
+def test_a_cut_shares_no_weight_with_the_model_that_it_was_cut_from():
+    whole = tiny_bundle("llama", task="text-generation")
+    hidden = hidden_group(whole.module, whole.family)
+    groups = [*whole.anatomy.groups, hidden]
+    masks = [torch.arange(group.units) != 1 for group in groups]
+    before = whole.digest
+    cut = keep_units(whole.module, whole.family, groups, masks, layers=(0, 2))
+    theirs = {parameter.data_ptr() for parameter in whole.module.parameters()}
+    assert not theirs & {parameter.data_ptr() for parameter in cut.parameters()}
+    assert whole.with_model(whole.module).digest == before
+    assert cut.get_input_embeddings().weight is cut.get_output_embeddings().weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from compress.anatomy import Group
+from compress.anatomy import Anatomy, Group
 from compress.families.layout import BERT_LAYER, fits_config, groups_at, layers_at, part_at, settle_widths, whole_number
 from compress.family import Family
 
@@ -60,6 +60,14 @@ class Electra(Family):
         if not _projects(model):
             config.embedding_size = config.hidden_size
         elif config.embedding_size == config.hidden_size:
+            config.embeddings_projected = True
+        elif hasattr(config, "embeddings_projected"):
+            del config.embeddings_projected
+
+    def make_room(self, config: PretrainedConfig, anatomy: Anatomy) -> None:
+        direct = config.embedding_size == config.hidden_size and not getattr(config, "embeddings_projected", False)
+        super().make_room(config, anatomy)
+        if not direct and config.embedding_size == config.hidden_size:
             config.embeddings_projected = True
 
     def widen(self, config: PretrainedConfig, hidden: int) -> None:

@@ -29,10 +29,10 @@ class Costs(Protocol):
         """Of a layer's group that keeps so many units; its own may follow its width in any way."""
 
     def layer(self, layer: int) -> float:
-        """Of a layer that runs, beside its groups: what leaves with it as well when it leaves as a whole."""
+        """Of a layer, beside its groups: what leaves with it as well when it leaves as a whole."""
 
-    def rest(self) -> float:
-        """Of what is in no layer, and always there."""
+    def whole(self) -> float:
+        """Of the model with all that it has."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,11 @@ class Counted:
             return 0.0
         others = [each for each in range(self.anatomy.layers) if each != layer]
         gone = self.cost(self.anatomy) - self.cost(self.anatomy.with_layers(others))
-        owner = self.anatomy.runs[layer]
-        mine = [group for group in self.anatomy.groups if group.layer == owner]
-        return float(gone) - sum(self.group(group, group.units) / group.repeats for group in mine)
+        mine = [group for group in self.anatomy.groups if group.layer == layer]
+        return float(gone) - sum(self.group(group, group.units) for group in mine)
 
-    def rest(self) -> float:
-        grouped = sum(self.group(group, group.units) for group in self.anatomy.groups)
-        return self.cost(self.anatomy) - grouped - sum(self.layer(layer) for layer in range(self.anatomy.layers))
+    def whole(self) -> float:
+        return float(self.cost(self.anatomy))
 
 
 def optimal(scored: Scored, *, budget: float, costs_of: Callable[[Anatomy], Costs]) -> Kept:
@@ -119,9 +117,10 @@ class _Problem:
     """The choices of each layer, and what is in none."""
 
     layers: Sequence[tuple[Sequence[_Part], Sequence[int], float | None]]
-    """Of each layer with weights of its own: its parts, the runs that share them, and what leaves with the whole of
-    it; None where it has to stay."""
+    """Of each layer with weights of its own: its parts, the runs that share them, and what it is worth; None where it
+    has to stay."""
     rest: float
+    """What all else costs, which is always there."""
 
     @classmethod
     def of(cls, scored: Scored, costs: Costs) -> _Problem:
@@ -135,10 +134,13 @@ class _Problem:
                 if group.layer == owner
             ]
             its = [run for run, layer in enumerate(runs) if layer == owner]
-            parts.append(_Part(None, [0], [sum(costs.layer(run) for run in its)], np.zeros(1)))
-            worth = None if scored.layers is None else sum(scored.layers[run] for run in its)
+            worth = None
+            if scored.layers is not None:
+                worth = scored.layers[owner]
+                parts.append(_Part(None, [0], [costs.layer(owner)], np.zeros(1)))
             layers.append((parts, its, worth))
-        return cls(layers, costs.rest())
+        inside = sum(part.costs[0] for parts, _, _ in layers for part in parts)
+        return cls(layers, costs.whole() - inside)
 
     @property
     def whole(self) -> float:

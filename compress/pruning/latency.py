@@ -17,6 +17,7 @@ import numpy as np
 
 from compress.anatomy import Anatomy, Group
 from compress.dissection import hidden_group
+from compress.errors import ModelError
 from compress.inputs import timing_inputs
 from compress.pruning.allocation import Block, Kept, Scored
 from compress.pruning.knapsack import optimal
@@ -37,6 +38,8 @@ WIDTHS = 6
 ROUNDS = 32
 TRIES = 2
 """Cuts that are exported and timed for a latency: the first, and one after a correction."""
+MISSED = 0.1
+"""How far, relatively, the best cut's measured latency may lie above what is asked before a gate fails."""
 NEAR = 0.02
 """How far, relatively, a cut's measured latency may lie from what is asked without being corrected."""
 LIMITS = Limits(block_seconds=0.1, block_calls=5, pause_seconds=0.03, warmup_calls=3, fewest_calls=1)
@@ -90,29 +93,43 @@ class Timed:
     """What parts of a model take, foretold from a table, as fractions of the time that the whole model takes.
 
     An axis is taken to cost the same in every layer, axes to add up, and a smaller hidden size to shorten all alike.
+
+    Attributes:
+        anatomy: of a model that may be cut already, as the steps of a gradual cut find it.
+        of: that of the whole model, which the table is of.
     """
 
     anatomy: Anatomy
     table: LatencyTable
+    of: Anatomy
 
     def group(self, group: Group, units: int) -> float:
-        table, axis = self.table, group.axis
-        above = table.fraction(axis, units) - table.fraction(axis, table.narrowest(axis))
-        layers = sum(each.repeats for each in self.anatomy.of_axis(axis))
-        return self._at_hidden * above * group.repeats / layers
+        return self._at_hidden * self._above(group.axis, units) * group.repeats
 
     def layer(self, layer: int) -> float:
-        if "layers" not in self.table.widths:
-            return 0.0
-        fewest = self.table.narrowest("layers")
-        one = (1.0 - self.table.fraction("layers", fewest)) / (self.anatomy.layers - fewest)
-        owner = self.anatomy.runs[layer]
-        groups = [group for group in self.anatomy.groups if group.layer == owner]
-        return self._at_hidden * one - sum(self.group(group, group.units) / group.repeats for group in groups)
+        return self._at_hidden * self._bare_layer
 
-    def rest(self) -> float:
-        layers = sum(self.layer(layer) for layer in range(self.anatomy.layers))
-        return self._at_hidden - layers - sum(self.group(group, group.units) for group in self.anatomy.groups)
+    def whole(self) -> float:
+        outside = 1.0 - self.of.layers * self._bare_layer - self._inside(self.of)
+        return self._at_hidden * (outside + self.anatomy.layers * self._bare_layer + self._inside(self.anatomy))
+
+    def _inside(self, anatomy: Anatomy) -> float:
+        """What all groups of a model take, more than with the fewest units each."""
+        return sum(self._above(group.axis, group.units) * group.repeats for group in anatomy.groups)
+
+    def _above(self, axis: str, units: int) -> float:
+        """What one layer takes with so many units of an axis, more than with the fewest."""
+        table = self.table
+        return (table.fraction(axis, units) - table.fraction(axis, table.narrowest(axis))) / self.of.layers
+
+    @property
+    def _bare_layer(self) -> float:
+        """What a layer takes beside its groups' units; 0 where it was not measured, as layers have to stay."""
+        fewest = self.table.narrowest("layers")
+        if not 0 < fewest < self.of.layers:
+            return 0.0
+        one = (1.0 - self.table.fraction("layers", fewest)) / (self.of.layers - fewest)
+        return max(0.0, one - self._inside(self.of) / self.of.layers)
 
     @property
     def _at_hidden(self) -> float:
@@ -197,7 +214,7 @@ def for_latency(
     context.record("latency_table", table.rows())
 
     def choose(budget: float) -> Kept:
-        return optimal(scored, budget=budget, costs_of=partial(Timed, table=table))
+        return optimal(scored, budget=budget, costs_of=partial(Timed, table=table, of=whole.anatomy))
 
     def fitted() -> list[Any]:
         kept, rows = fit(fraction, choose, cut, whole, timing)
@@ -207,6 +224,14 @@ def for_latency(
     settled = {"latency": [whole.digest, made, scored.layers, scores, fraction], "timed": how}
     chosen, rows = context.kept(settled, fitted)
     context.record("latency", rows)
+    nearest = min((row["measured"] for row in rows), key=lambda part: _missed(part, fraction))
+    context.check(
+        name="latency",
+        limit=fraction * (1 + MISSED),
+        value=nearest,
+        passed=nearest <= fraction * (1 + MISSED),
+        detail=f"the cut takes {nearest:.3f} of the time at {shape}, asked for were {fraction:.3f}",
+    )
     return Kept.from_json(chosen)
 
 
@@ -237,21 +262,33 @@ def fit(
 ) -> tuple[Kept, list[dict[str, Any]]]:
     """The choice whose exported graph takes nearest to `asked` of the whole model's time, and what was tried.
 
-    The first is what the table foretells; where it misses, a second one is made with the budget corrected by as much.
+    The first is what the table foretells; where it misses, a second one is made with the budget corrected by as much,
+    if these axes reach that far.
 
     Args:
         choose: what to keep within a budget, as the table has it.
     """
     budget, rows, tried = asked, list[dict[str, Any]](), list[tuple[float, Kept]]()
     while len(tried) < TRIES:
-        kept = choose(budget)
+        try:
+            kept = choose(budget)
+        except ModelError:
+            if not tried:
+                raise
+            break  # the corrected budget is beyond what the axes can reach; the first cut stands
         _, parts = timing.fractions(whole, {"cut": partial(cut, kept)})
         rows.append({"shape": str(timing.shape), "asked": asked, "budget": budget, "measured": parts["cut"]})
-        tried.append((abs(parts["cut"] / asked - 1), kept))
-        if tried[-1][0] <= NEAR:
+        tried.append((parts["cut"], kept))
+        if abs(parts["cut"] / asked - 1) <= NEAR:
             break
         budget *= asked / parts["cut"]
-    return min(tried, key=lambda each: each[0])[1], rows
+    return min(tried, key=lambda each: _missed(each[0], asked))[1], rows
+
+
+def _missed(part: float, asked: float) -> tuple[bool, float]:
+    """How badly a latency misses: too slow by more than is let pass is worse than too fast by anything."""
+    off = part / asked - 1
+    return off > MISSED, abs(off)
 
 
 def _widths(whole: Bundle, axis: str, block: Block) -> list[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from compress.errors import ModelError
 from compress.pruning.allocation import Block, Scored
+from compress.slicing import weights_in
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -31,7 +32,7 @@ def scored_for(
     others = [group for group in anatomy.groups if layers and group not in groups]
     every = [*groups, *others]
     scores = criterion.score(bundle, every, context)
-    _refuse_not_finite(every, scores)
+    _refuse_not_finite(bundle, every, scores)
     worth = None
     if layers:
         sums = dict.fromkeys(anatomy.runs, 0.0)
@@ -42,10 +43,17 @@ def scored_for(
     return Scored(anatomy, groups, scores[: len(groups)], worth, block)
 
 
-def _refuse_not_finite(groups: Sequence[Group], scores: Sequence[Float[Tensor, "unit"]]) -> None:
+def _refuse_not_finite(bundle: Bundle, groups: Sequence[Group], scores: Sequence[Float[Tensor, "unit"]]) -> None:
+    """A weight that is no number spoils the scores of all that is computed from it: it is the one to name."""
     for group, score in zip(groups, scores, strict=True):
         bad = int((~score.isfinite()).sum())
         if bad:
+            spoilt = [each.name for each in groups if not _finite(bundle, each)]
             raise ModelError(
-                f"prune: {bad} of {group.units} scores of {group.name} are not finite; is the model whole?"
+                f"prune: {bad} of {group.units} scores of {group.name} are not finite; "
+                + (f"nor are weights of {', '.join(spoilt[:3])}" if spoilt else "all weights there are: is the loss?")
             )
+
+
+def _finite(bundle: Bundle, group: Group) -> bool:
+    return all(bool(one.isfinite().all()) for part in group.slices for one in weights_in(bundle.module, part))

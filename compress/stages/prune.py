@@ -65,11 +65,21 @@ class Prune(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> Prune:
-        units = self.axes is None or self.axes != ("vocabulary",)
-        if units and (self.target is None or self.criterion is None):
+        axes, given = self.axes or (), self.model_fields_set
+        if len(set(axes)) < len(axes):
+            raise ValueError(f"axes names one twice: {', '.join(axes)}")
+        if "vocabulary" in given and "vocabulary" not in axes:
+            raise ValueError("vocabulary says which tokens stay, but axes does not name it")
+        if axes == ("vocabulary",):
+            if useless := sorted(given - {"axes", "vocabulary"}):
+                raise ValueError(f"axes is [vocabulary] alone, which knows no {', '.join(useless)}")
+            return self
+        if self.target is None or self.criterion is None:
             raise ValueError("target and criterion are needed, unless axes is [vocabulary] alone")
-        if not units and (self.target, self.criterion, self.distill) != (None, None, None):
-            raise ValueError("axes is [vocabulary] alone, which knows no target, criterion or distill")
+        if self.target.kind == "latency" and "allocation" in given and self.allocation != "optimal":
+            raise ValueError("a latency is always met by allocation optimal")
+        if self.repair != "none" and set(axes) in ({"layers"}, {"layers", "vocabulary"}):
+            raise ValueError("repair re-solves what reads a cut, and nothing reads a layer that left; use distill")
         if self.distill is None and self.steps > 1 and self.repair == "none":
             raise ValueError("several steps need distill or repair between them; else they are one cut")
         if self.distill is not None and self.distill.losses.hidden is not None and "hidden" in (self.axes or ()):
@@ -79,9 +89,9 @@ class Prune(Settings):
     @property
     def sees(self) -> tuple[Sight, ...]:
         """The deployment as well, where latency is measured on it; what teaching and the vocabulary read."""
-        found: list[Sight] = ["calibration"]
-        if self.target is not None and self.target.kind == "latency":
-            found.append("deploy")
+        found: list[Sight] = []
+        if self.target is not None:
+            found += ["calibration", "deploy"] if self.target.kind == "latency" else ["calibration"]
         if self.distill is not None:
             found += SEEN
         if "vocabulary" in (self.axes or ()):
@@ -91,14 +101,17 @@ class Prune(Settings):
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
         if self.distill is not None:
             teacher_of(context)
-        cut = bundle
+        cut, left = bundle, tuple(range(bundle.anatomy.layers))
         if self.target is not None:
             self._refuse_absent(bundle.anatomy)
             for step, fraction in enumerate(fractions(self.target.fraction, self.steps), start=1):
                 part = context
                 if self.steps > 1 or self.distill is not None:
                     part = context.within(f"step-{step}", start=(step - 1) / self.steps, end=step / self.steps)
-                cut = self._step(bundle, cut, fraction, part)
+                cut, kept = self._step(bundle, cut, fraction, part)
+                left = tuple(left[layer] for layer in kept.layers)
+                if self.distill is not None:
+                    cut = self._taught(cut, bundle, left, part)
         if "vocabulary" in (self.axes or ()):  # last: teacher and calibration read the tokens that it leaves out
             cut = trimmed(cut, self.vocabulary, context)
         return cut
@@ -127,8 +140,14 @@ class Prune(Settings):
         scored = Scored(anatomy, groups, (), layers, self._block)  # which units leave changes no cost
         return evenly(scored, budget=fraction * self.target.cost(anatomy), cost=self.target.cost).of(anatomy)
 
-    def _step(self, whole: Bundle, bundle: Bundle, fraction: float, context: Context) -> Bundle:
-        """One cut, down to a fraction of the model that came in; repaired, and taught."""
+    def _taught(self, cut: Bundle, whole: Bundle, left: tuple[int, ...], context: Context) -> Bundle:
+        """What the reference made of the cut model; each layer learns from the one that it was, where there is that."""
+        assert self.distill is not None, "asked where there is one"
+        same = teacher_of(context).anatomy.layers == whole.anatomy.layers
+        return self.distill.teach(cut, context, twins=left if same else None)
+
+    def _step(self, whole: Bundle, bundle: Bundle, fraction: float, context: Context) -> tuple[Bundle, Kept]:
+        """One cut, down to a fraction of the model that came in, repaired; and what it kept."""
         scored = self._scored(bundle, context)
         kept = self._choose(whole, bundle, scored, fraction, context)
         keep = [scored.mask(group, kept) for group in scored.groups]
@@ -138,7 +157,7 @@ class Prune(Settings):
         cut = _cut(bundle, scored, kept)
         if self.repair != "none":
             repair(bundle, cut.module, scored.groups, keep, context, way=self.repair, layers=kept.layers)
-        return cut if self.distill is None else self.distill.teach(cut, context)
+        return cut, kept
 
     def _scored(self, bundle: Bundle, context: Context) -> Scored:
         assert self.criterion is not None, "needed wherever there is a target"
@@ -177,7 +196,9 @@ class Prune(Settings):
         return tuple(axis for axis in ("heads", "kv_groups", "ffn") if anatomy.of_axis(axis))
 
     def _refuse_absent(self, anatomy: Anatomy) -> None:
-        there = [*dict.fromkeys(group.axis for group in anatomy.groups), "hidden", "layers", "vocabulary"]
+        own = len(set(anatomy.runs)) == anatomy.layers  # else a layer that leaves takes no weights along
+        others = ["hidden", *(["layers"] if own else []), "vocabulary"]
+        there = [*dict.fromkeys(group.axis for group in anatomy.groups), *others]
         absent = [axis for axis in self.axes or () if axis not in there]
         if absent:
             raise ModelError(
@@ -186,7 +207,7 @@ class Prune(Settings):
 
     def _block(self, group: Group) -> int:
         """Units that leave together: heads one by one, channels in blocks, unless a layer has too few for one."""
-        return self.round_to if group.axis in ("ffn", "hidden") and group.units > self.round_to else 1
+        return self.round_to if group.axis in ("ffn", "hidden") and group.units >= self.round_to else 1
 
 
 def _cut(bundle: Bundle, scored: Scored, kept: Kept) -> Bundle:

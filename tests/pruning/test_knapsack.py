@@ -32,12 +32,14 @@ class Prices:
     def __init__(self, price: Callable[[Group, int], float], layer: float = 0.0, rest: float = 0.0) -> None:
         self.group = price
         self._layer, self._rest = layer, rest
+        self.groups: Sequence[Group] = ()
 
     def layer(self, _layer: int) -> float:
         return self._layer
 
-    def rest(self) -> float:
-        return self._rest
+    def whole(self) -> float:
+        layers = len(self.groups) * self._layer
+        return self._rest + layers + sum(self.group(group, group.units) for group in self.groups)
 
 
 def _price(group: Group, count: int) -> float:
@@ -55,7 +57,9 @@ def _optimal(
 ) -> Kept:
     anatomy = Anatomy("bert", len(groups), tuple(groups), 1, _NOTHING)
     scored = Scored(anatomy, groups, scores, layers, lambda _: block)
-    return optimal(scored, budget=budget, costs_of=lambda _anatomy: prices or Prices(_price))
+    costs = prices or Prices(_price)
+    costs.groups = groups
+    return optimal(scored, budget=budget, costs_of=lambda _anatomy: costs)
 
 
 def _kept(groups: Sequence[Group], *arguments: Any, **options: Any) -> list[int]:
@@ -165,8 +169,8 @@ def test_counted_costs_add_up_to_the_whole_and_foretell_any_cut(family: str, kin
     cost = Target(**{kind: 0.5}).cost
     counted = Counted(anatomy, cost)
     half = anatomy.with_units({group.name: group.units // 2 for group in anatomy.groups})
-    found = counted.rest() + sum(counted.layer(layer) for layer in range(anatomy.layers))
-    found += sum(counted.group(group, group.units // 2) for group in anatomy.groups)
+    left = sum(counted.group(group, group.units - group.units // 2) for group in anatomy.groups)
+    found = counted.whole() - left
     assert found == pytest.approx(cost(half))
 
 

@@ -54,7 +54,7 @@ def test_the_table_foretells_any_cut_of_a_machine_on_which_widths_add_up(
 ):
     bundle = tiny_bundle(family)
     table = table_of(bundle, make_context())
-    timed = Timed(bundle.anatomy, table)
+    timed = Timed(bundle.anatomy, table, bundle.anatomy)
     assert _foretold(timed, {}) == pytest.approx(1.0)
     half = {group.name: group.units // 2 for group in bundle.anatomy.groups}
     cut = bundle.anatomy.with_units(half)
@@ -63,10 +63,10 @@ def test_the_table_foretells_any_cut_of_a_machine_on_which_widths_add_up(
 
 
 def _foretold(timed: Timed, units: Mapping[str, int]) -> float:
-    anatomy = timed.anatomy
-    layers = sum(timed.layer(layer) for layer in range(anatomy.layers))
-    groups = sum(timed.group(group, units.get(group.name, group.units)) for group in anatomy.groups)
-    return timed.rest() + layers + groups
+    return timed.whole() - sum(
+        timed.group(group, group.units) - timed.group(group, units.get(group.name, group.units))
+        for group in timed.anatomy.groups
+    )
 
 
 @pytest.mark.usefixtures("machine")
@@ -74,7 +74,9 @@ def test_costs_rise_with_units_and_begin_at_none(make_context: Callable[..., Con
     bundle = tiny_bundle()
     table = table_of(bundle, make_context())
     for group in bundle.anatomy.groups:
-        costs = [Timed(bundle.anatomy, table).group(group, units) for units in range(1, group.units + 1)]
+        costs = [
+            Timed(bundle.anatomy, table, bundle.anatomy).group(group, units) for units in range(1, group.units + 1)
+        ]
         assert costs == sorted(costs)
         assert costs[0] == pytest.approx(0.0)
     assert LatencyTable.from_json(table.as_json()) == LatencyTable(
@@ -124,6 +126,47 @@ def test_a_cut_that_takes_longer_than_foretold_is_corrected_once(
     cut = stage.apply(bundle, make_context(record=told.__setitem__))
     assert [round(row["measured"], 1) for row in told["latency"]] == [0.7, 0.6]
     assert 1.2 * milliseconds(cut) / milliseconds(bundle) == pytest.approx(0.6, abs=0.02)
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_table_foretells_what_a_cut_model_takes(make_context: Callable[..., Context]):
+    whole = tiny_bundle()
+    table = table_of(whole, make_context())
+    half = whole.anatomy.with_units({group.name: max(1, group.units // 2) for group in whole.anatomy.groups})
+    wanted = (REST + sum(PRICES[group.axis] * group.units for group in half.groups)) / milliseconds(whole)
+    assert Timed(half, table, whole.anatomy).whole() == pytest.approx(wanted)
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("axes", [("heads", "ffn"), ("heads", "ffn", "layers"), ("layers",)])
+def test_several_steps_end_at_the_latency(axes: tuple[str, ...], make_context: Callable[..., Context]):
+    whole = tiny_bundle()
+    repair = "none" if axes == ("layers",) else "least_squares"
+    steps = 1 if axes == ("layers",) else 3
+    stage = Prune(target=Target(latency=0.5), axes=axes, criterion=Magnitude(), repair=repair, steps=steps, round_to=1)
+    told: list[dict[str, Any]] = []
+    cut = stage.apply(whole, make_context(check=lambda **gate: told.append(gate)))
+    part = milliseconds(cut) / milliseconds(whole)
+    assert part <= 0.5 * 1.02
+    assert axes == ("layers",) or part > 0.47
+    assert [gate["passed"] for gate in told] == [True] * steps
+
+
+def test_a_cut_that_is_slower_than_asked_fails_a_gate_and_stands(
+    machine: list[str], monkeypatch: pytest.MonkeyPatch, make_context: Callable[..., Context]
+):
+    honest = Timing.fractions
+
+    def slower(self: Timing, whole: Bundle, variants: Any) -> Any:
+        whole_ms, parts = honest(self, whole, variants)
+        return whole_ms, {name: part * (1.5 if name == "cut" else 1.0) for name, part in parts.items()}
+
+    monkeypatch.setattr(Timing, "fractions", slower)
+    told: list[dict[str, Any]] = []
+    stage = Prune(target=Target(latency=0.28), criterion=Magnitude(), round_to=1)
+    stage.apply(tiny_bundle(), make_context(check=lambda **gate: told.append(gate)))
+    assert [(gate["name"], gate["passed"]) for gate in told] == [("latency", False)]
+    assert machine.count("cut") == 1, "the corrected budget is beyond what the axes can reach"
 
 
 @pytest.mark.usefixtures("machine")

@@ -12,6 +12,7 @@ from tiny import logits_of, mixed_inputs, tiny_bundle, tiny_split
 from compress.bundle import Bundle
 from compress.criteria.magnitude import Magnitude
 from compress.errors import DataError, ModelError
+from compress.pruning.allocation import Kept
 from compress.pruning.target import Target
 from compress.stage import Context
 from compress.stages.prune import Prune
@@ -199,6 +200,17 @@ def test_the_vocabulary_is_an_axis_of_its_own_and_beside_others(bundle: Bundle, 
     ("given", "told"),
     [
         ({}, "target and criterion are needed"),
+        ({"axes": ["vocabulary"], "steps": 3, "repair": "bias"}, "which knows no repair, steps"),
+        ({"axes": ["heads", "heads"], "target": {"flops": 0.5}}, "axes names one twice"),
+        ({"vocabulary": {"fewest": 2}, "target": {"flops": 0.5}}, "axes does not name it"),
+        (
+            {"target": {"latency": 0.5}, "criterion": {"use": "magnitude"}, "allocation": "uniform"},
+            "always met by allocation optimal",
+        ),
+        (
+            {"target": {"flops": 0.5}, "criterion": {"use": "magnitude"}, "axes": ["layers"], "repair": "bias"},
+            "nothing reads a layer that left",
+        ),
         ({"target": {"flops": 0.5}}, "target and criterion are needed"),
         ({"axes": ["vocabulary"], "target": {"flops": 0.5}}, "which knows no target"),
         ({"target": {"flops": 0.5}, "criterion": {"use": "magnitude"}, "steps": 3}, "several steps need distill"),
@@ -238,11 +250,45 @@ def test_scores_that_are_not_finite_name_their_layer(bundle: Bundle, make_contex
     with torch.no_grad():
         bundle.module.get_submodule(bundle.anatomy.groups[5].slices[0].module).weight[7, 0] = torch.inf
     stage = Prune(target=Target(flops=0.5), axes=("layers",), criterion=Magnitude())
-    with pytest.raises(ModelError, match=r"1 of 64 scores of layers\.2\.ffn are not finite"):
+    with pytest.raises(ModelError, match=r"not finite; nor are weights of layers\.2\.ffn"):
         stage.apply(bundle, make_context())
 
 
-def test_shared_layers_can_not_make_a_model_smaller(make_context: Callable[..., Context]):
+def test_layers_that_share_their_weights_are_no_axis():
     stage = Prune(target=Target(parameters=0.5), axes=("layers",), criterion=Magnitude())
-    with pytest.raises(ModelError, match="the nearest that these axes can reach is"):
-        stage.apply(tiny_bundle("albert"), make_context())
+    with pytest.raises(ModelError, match="albert like this has no layers; its axes: heads, ffn, hidden, vocabulary"):
+        stage.predict(tiny_bundle("albert").anatomy)
+
+
+@pytest.mark.parametrize("allocation", ["global", "optimal", "uniform"])
+@pytest.mark.parametrize("kind", ["parameters", "encoder_parameters", "bytes", "flops"])
+def test_shared_layers_meet_every_target(allocation: str, kind: str, make_context: Callable[..., Context]):
+    whole = tiny_bundle("albert")
+    target = Target(**{kind: 0.8})
+    cut = Prune(target=target, criterion=Magnitude(), allocation=allocation, round_to=4).apply(whole, make_context())
+    assert target.cost(cut.anatomy) <= 0.8 * target.cost(whole.anatomy)
+
+
+def test_a_layer_that_stays_learns_from_the_one_that_it_was(
+    bundle: Bundle, make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[tuple[int, ...] | None] = []
+    monkeypatch.setattr(
+        Distillation, "teach", lambda _self, student, _context, twins=None: asked.append(twins) or student
+    )
+    monkeypatch.setattr(Prune, "_choose", lambda *_given: Kept({}, (0, 2, 3) if not asked else (1, 2)))
+    stage = Prune(
+        target=Target(encoder_parameters=0.5), axes=("layers",), criterion=Magnitude(), steps=2, distill=Distillation()
+    )
+    stage.apply(bundle, make_context(reference=bundle))
+    assert asked == [(0, 2, 3), (2, 3)]
+
+
+def test_widths_stay_multiples_through_all_steps(bundle: Bundle, make_context: Callable[..., Context]):
+    stage = Prune(target=Target(encoder_parameters=0.35), criterion=Magnitude(), repair="bias", steps=3)
+    cut = stage.apply(bundle, make_context())
+    assert {group.units % 16 for group in cut.anatomy.of_axis("ffn")} == {0}
+
+
+def test_a_vocabulary_alone_reads_its_splits_and_nothing_else():
+    assert Prune(axes=("vocabulary",)).sees == ("train",)
