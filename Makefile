@@ -6,7 +6,7 @@ VENV   := .venv$(if $(filter-out cpu,$(EXTRA)),-$(EXTRA))
 BIN    := $(VENV)/bin
 RECIPE := recipes/reviews-trio.yaml
 
-.PHONY: demo test lint bench-faults bench-measuring bench-gpu reports clean
+.PHONY: demo test lint bench-faults bench-measuring bench-pruning bench-gpu reports clean
 
 demo: $(VENV)/demo
 	$(BIN)/compress run $(RECIPE)
@@ -27,6 +27,14 @@ bench-faults: $(VENV)/demo
 # reports/published/measuring. Some fifty minutes on a machine that does nothing else.
 bench-measuring: $(VENV)/demo
 	$(BIN)/python -m bench.measuring
+
+# What pruning keeps in one shot, whether latency targets are met, what it takes of memory: writes
+# reports/published/sst2-oneshot, latency-targets and pruning-memory. Some three hours on a machine that does nothing
+# else; what is finished lies in runs/pruning. DATA holds SST-2 and its model, named as recipes/sst2-oneshot.yaml says.
+DATA ?= recipes
+bench-pruning: $(VENV)/demo
+	$(BIN)/python -m bench.pruning --model $(DATA)/sst2-minilm-l6 --train $(DATA)/sst2/train.tsv \
+		--validation $(DATA)/sst2/validation.tsv
 
 # Rerun where a GPU is: writes reports/published/gpu there, runs/gpu-bench elsewhere. It installs nothing.
 bench-gpu:

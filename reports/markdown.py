@@ -9,6 +9,7 @@ from evaluation.measurement import Run
 from reports.broke import broke_in_brief
 from reports.headline import comparison_tiles, gate_notice, gates_table, source_note
 from reports.outline import Block, Chart, Code, Fold, Grid, Paragraph, Section, Switch, Tile, Tiles
+from reports.study import is_study
 from reports.table import Table, escape, method_of, table_of, to_markdown
 
 ON_THE_PAGE_ALONE = ("measurements",)
@@ -76,7 +77,7 @@ def _left_out(section: Section) -> bool:
 def in_brief(run: Run) -> Iterator[Block]:
     """The result against the reference, the gates, and what broke; nothing for a run that is about no one target."""
     subject, reference = run.subject, run.reference
-    if subject is None or reference is None or subject == reference:
+    if is_study(run) or subject is None or reference is None or subject == reference:
         return
     yield from gate_notice(run)
     tiles = comparison_tiles(run, subject, reference)

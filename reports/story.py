@@ -26,6 +26,7 @@ from reports.record import table_of_record
 from reports.scatter import tradeoff_block
 from reports.size import part_blocks, size_table
 from reports.speed import speed_blocks
+from reports.study import is_study, study_blocks
 from reports.table import Cell, Table, compared, marked, measured, method_of, table_of, title_of
 
 if TYPE_CHECKING:
@@ -35,14 +36,28 @@ RECORDS = "measurements"
 """The name of the section that figures lead to."""
 
 _MOST_ROWS = 60
-_SHOWN_ELSEWHERE = ("anatomy", "data", "source", "variants", "sweep", "parts", "flips", "flips_count", "slices")
+_SHOWN_ELSEWHERE = (
+    "anatomy",
+    "data",
+    "source",
+    "variants",
+    "sweep",
+    "parts",
+    "flips",
+    "flips_count",
+    "slices",
+    "study",
+)
 
 Part = tuple[str, str, Iterable[Block | None]]
 
 
 def sections_of(run: Run, *, prefix: str = "", level: int = 2) -> list[Section]:
     """The run's sections in reading order. `prefix` keeps anchors and file names of several runs apart."""
-    parts = _of_sweep(run, prefix) if cast.variants_of(run) else _of_one(run, prefix)
+    if is_study(run):
+        parts: list[Part] = [("headline", "What it comes to", study_blocks(run, prefix))]
+    else:
+        parts = _of_sweep(run, prefix) if cast.variants_of(run) else _of_one(run, prefix)
     parts += [
         ("training", "Training", training_charts(run, prefix)),
         ("gates", "Gates", _gates(run)),

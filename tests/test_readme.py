@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from compress.dissection import hidden_group
 from compress.recipe import Recipe
+from compress.stages.prune import Prune
 from reports.publish import differing, published_runs
 
 ROOT = Path(__file__).parent.parent
@@ -25,8 +27,13 @@ def test_the_recipe_in_the_readme_is_one():
     assert Recipe.model_validate(shown).name == "mine"
 
 
+def test_the_pruning_in_the_readme_is_a_stage():
+    [stage] = yaml.safe_load(_blocks(README, "yaml")[1])
+    assert Prune.model_validate(stage["prune"]).steps == 3
+
+
 def test_the_recipes_of_other_tasks_in_the_readme_are_some():
-    shown, others = _blocks(README, "yaml")
+    shown, _, others = _blocks(README, "yaml")
     whole = yaml.safe_load(shown)
     tasks = set()
     for changes in yaml.safe_load_all(others):
@@ -39,10 +46,10 @@ def test_the_recipes_of_other_tasks_in_the_readme_are_some():
 
 def test_the_criterion_in_contributing_scores_every_unit(bundle, make_context):
     [shown] = _blocks(CONTRIBUTING, "python")
-    namespace: dict[str, object] = {"__name__": "bias"}
+    namespace: dict[str, object] = {"__name__": "l1"}
     exec(compile(shown, "shown", "exec", dont_inherit=True), namespace)
-    groups = bundle.anatomy.groups
-    scores = namespace["Bias"]().score(bundle, groups, make_context())
+    groups = [*bundle.anatomy.groups, hidden_group(bundle.module, bundle.family)]
+    scores = namespace["L1"]().score(bundle, groups, make_context())
     assert [len(score) for score in scores] == [group.units for group in groups]
 
 

@@ -47,7 +47,7 @@ def sample_bundle(folder: Path, *, tiny: bool = False) -> dict[str, Bundle]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = task.build(config).eval()
-    bundle = Bundle(model, plain_config(model), anatomy_of(model, family_of("bert")), _tokenizer(), task, LABELS)
+    bundle = Bundle(model, plain_config(model), anatomy_of(model, family_of("bert")), word_tokenizer(), task, LABELS)
     return {
         "torch": bundle,
         "onnx": replace(bundle, model=build_graph(bundle, folder / "model.onnx", attention="fused")),
@@ -118,7 +118,8 @@ class Slowed:
         self._session.close()
 
 
-def _tokenizer() -> Any:
+def word_tokenizer(inputs: Sequence[str] = ("input_ids", "token_type_ids", "attention_mask")) -> Any:
+    """Words are `w0` to `w999`; `inputs` are what its model takes."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -136,5 +137,5 @@ def _tokenizer() -> Any:
         cls_token="[CLS]",
         sep_token="[SEP]",
         model_max_length=512,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_input_names=list(inputs),
     )

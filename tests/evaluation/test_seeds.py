@@ -12,7 +12,7 @@ from evaluation.metrics.accuracy import Accuracy
 from evaluation.metrics.calibration_error import CalibrationError
 from evaluation.metrics.f1 import F1
 from evaluation.statistics.intervals import Drop, interval_of, paired_drop
-from evaluation.statistics.seeds import combined, combined_drop
+from evaluation.statistics.seeds import averaged_drop, combined, combined_drop
 
 accuracy = Accuracy().value
 EXAMPLES = 400
@@ -142,3 +142,34 @@ def test_one_seed_or_other_examples_are_refused() -> None:
         combined(accuracy, [right(0.8, 0)], seed=0)
     with pytest.raises(DataError, match="wanted two and one"):
         combined(accuracy, [right(0.8, 0), right(0.8, 0)[:10]], seed=0)
+
+
+def test_seeds_averaged_within_examples_lose_the_same_and_are_surer_than_seeds_taken_for_a_sample() -> None:
+    lost = 0.01, 0.05, 0.12
+    before = [right(0.9, place) for place in range(3)]
+    after = [each * right(1 - share, 7 + place) for place, (each, share) in enumerate(zip(before, lost, strict=True))]
+    sides = {"baselines": before, "targets": after, "higher_is_better": True, "seed": 0, "resamples": 500}
+    these, others = averaged_drop(accuracy, **sides), combined_drop(accuracy, **sides)
+    assert these.value == pytest.approx(others.value)
+    assert these.high - these.low < others.high - others.low
+    assert these.p_value < others.p_value
+
+
+def test_averaged_drops_of_seeds_alike_are_those_of_one_seed_and_turn_round_with_the_sides() -> None:
+    before, after = right(0.9, 0), right(0.8, 1)
+    found = averaged_drop(accuracy, [before] * 3, [after] * 3, higher_is_better=True, seed=0)
+    alone = paired_drop(accuracy, before, after, higher_is_better=True, seed=0)
+    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high), abs=0.004)
+    turned = averaged_drop(accuracy, [after] * 3, [before] * 3, higher_is_better=True, seed=0)
+    assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low), abs=0.004)
+    assert (found.verdict, turned.verdict) == ("worse", "better")
+
+
+@pytest.mark.parametrize("count", [20, 400])
+def test_averaged_drops_of_nothing_show_no_certainty(count: int) -> None:
+    evidence = [np.ones((count, 1), np.int64)] * 3
+    found = averaged_drop(accuracy, evidence, evidence, higher_is_better=True, seed=0, resamples=200)
+    alone = paired_drop(accuracy, evidence[0], evidence[0], higher_is_better=True, seed=0)
+    assert (found.low, found.high, found.p_value) == pytest.approx((alone.low, alone.high, 1.0))
+    with pytest.raises(DataError, match="seeds"):
+        averaged_drop(accuracy, evidence[:1], evidence[:1], higher_is_better=True, seed=0)
