@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.anatomy import Anatomy, Group
+from compress.anatomy import Group
+from compress.bundle import Form
 from compress.dissection import hidden_group
 from compress.errors import ModelError
 from compress.inputs import timing_inputs
 from compress.pruning.allocation import Block, Kept, Scored
 from compress.pruning.knapsack import optimal
+from compress.pruning.latency_table import LatencyTable, Timed
 from compress.pruning.target import Target
 from compress.runtime import runtime_of
 from compress.runtimes.timing import CallPlayer, Limits, clock_of, take_turns
@@ -48,95 +50,6 @@ Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class LatencyTable:
-    """What the whole model takes, and what it takes with every layer of an axis at one width.
-
-    Attributes:
-        whole_ms: median of a call of the whole model.
-        widths: by axis, ascending: units that each layer keeps, and the call's time as a fraction of the whole model's.
-            `hidden` and `layers` are axes as well: a hidden size, and how many layers are left.
-    """
-
-    whole_ms: float
-    widths: Mapping[str, Sequence[tuple[int, float]]]
-
-    def fraction(self, axis: str, units: int) -> float:
-        """The call's time at one width of an axis, as a fraction of the whole model's; 1 for an axis not measured."""
-        widths = self.widths.get(axis)
-        if widths is None:
-            return 1.0
-        counts, fractions = zip(*widths, strict=True)
-        return float(np.interp(units, counts, fractions))
-
-    def narrowest(self, axis: str) -> int:
-        return self.widths[axis][0][0] if axis in self.widths else 0
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a width, for `run.json`."""
-        return [
-            {"axis": axis, "units": units, "fraction": part, "ms": part * self.whole_ms}
-            for axis, widths in self.widths.items()
-            for units, part in widths
-        ]
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> LatencyTable:
-        read = {axis: [(int(units), float(part)) for units, part in rows] for axis, rows in document["widths"].items()}
-        return cls(float(document["whole_ms"]), read)
-
-
-@dataclass(frozen=True)
-class Timed:
-    """What parts of a model take, foretold from a table, as fractions of the time that the whole model takes.
-
-    An axis is taken to cost the same in every layer, axes to add up, and a smaller hidden size to shorten all alike.
-
-    Attributes:
-        anatomy: of a model that may be cut already, as the steps of a gradual cut find it.
-        of: that of the whole model, which the table is of.
-    """
-
-    anatomy: Anatomy
-    table: LatencyTable
-    of: Anatomy
-
-    def group(self, group: Group, units: int) -> float:
-        return self._at_hidden * self._above(group.axis, units) * group.repeats
-
-    def layer(self, layer: int) -> float:
-        return self._at_hidden * self._bare_layer
-
-    def whole(self) -> float:
-        outside = 1.0 - self.of.layers * self._bare_layer - self._inside(self.of)
-        return self._at_hidden * (outside + self.anatomy.layers * self._bare_layer + self._inside(self.anatomy))
-
-    def _inside(self, anatomy: Anatomy) -> float:
-        """What all groups of a model take, more than with the fewest units each."""
-        return sum(self._above(group.axis, group.units) * group.repeats for group in anatomy.groups)
-
-    def _above(self, axis: str, units: int) -> float:
-        """What one layer takes with so many units of an axis, more than with the fewest."""
-        table = self.table
-        return (table.fraction(axis, units) - table.fraction(axis, table.narrowest(axis))) / self.of.layers
-
-    @property
-    def _bare_layer(self) -> float:
-        """What a layer takes beside its groups' units; 0 where it was not measured, as layers have to stay."""
-        fewest = self.table.narrowest("layers")
-        if not 0 < fewest < self.of.layers:
-            return 0.0
-        one = (1.0 - self.table.fraction("layers", fewest)) / (self.of.layers - fewest)
-        return max(0.0, one - self._inside(self.of) / self.of.layers)
-
-    @property
-    def _at_hidden(self) -> float:
-        return self.table.fraction("hidden", self.anatomy.hidden)
-
-
-@dataclass(frozen=True)
 class Timing:
     """How variants are timed: as the recipe deploys them.
 
@@ -156,15 +69,18 @@ class Timing:
     def fractions(self, whole: Bundle, variants: Mapping[str, Callable[[], Bundle]]) -> tuple[float, dict[str, float]]:
         """The whole model's median in milliseconds, and each variant's time as a fraction of it: the median over rounds
         of the ratio of both medians in a round, so that a machine that drifts does not enter."""
+        runtime = runtime_of(self.deploy.runtime)
+        if obstacle := runtime.obstacle(self.deploy.device):
+            raise ModelError(f"prune: latency can't be measured on {self.deploy.runtime}: {obstacle}")
         makers: dict[str, Callable[[], Bundle]] = {"": lambda: whole, **variants}
         with ExitStack() as closing:
             players = {}
             for place, (name, make) in enumerate(makers.items()):
                 self.tell(0.8 * place / len(makers), f"export {name or 'the whole model'}")
-                exported = self._exported(make(), self.scratch / f"latency-{place}")
-                session = runtime_of(self.deploy.runtime).open(
-                    exported, device=self.deploy.device, threads=self.deploy.thread_count
-                )
+                ready = make()
+                if runtime.form is Form.ONNX:
+                    ready = self._exported(ready, self.scratch / f"latency-{place}")
+                session = runtime.open(ready, device=self.deploy.device, threads=self.deploy.thread_count)
                 closing.callback(session.close)
                 call = session.bind(timing_inputs(whole, self.texts, self.shape))
                 players[name] = CallPlayer(call, clock_of(self.deploy.device), LIMITS)
@@ -178,6 +94,8 @@ class Timing:
         from compress.graph.build import build_graph
         from compress.graph.quantize import dynamic_int8
 
+        if self.deploy.precision not in ("fp32", "int8"):
+            raise ModelError(f"prune: latency: no graph can be made in {self.deploy.precision}; deploy fp32 or int8")
         graph = build_graph(bundle, stem.with_suffix(".onnx"), attention=self.attention)
         if self.deploy.precision == "int8":
             graph = dynamic_int8(graph, stem.with_name(f"{stem.name}-int8.onnx"))

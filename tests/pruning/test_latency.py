@@ -10,8 +10,11 @@ from tiny import tiny_bundle
 
 from compress.bundle import Bundle
 from compress.criteria.magnitude import Magnitude
+from compress.deploy import Deploy
+from compress.errors import ModelError
 from compress.pruning import latency
-from compress.pruning.latency import LatencyTable, Timed, Timing, measure_table
+from compress.pruning.latency import Timing, measure_table
+from compress.pruning.latency_table import LatencyTable, Timed
 from compress.pruning.target import Target
 from compress.stage import Context
 from compress.stages.prune import Prune
@@ -188,6 +191,29 @@ def test_a_table_is_made_once_for_all_targets(make_context: Callable[..., Contex
     again = Prune(target=Target(latency=0.5), criterion=Magnitude()).apply(tiny_bundle(), make_context(kept=keep))
     assert len(made) == 3
     assert again.digest == cut.digest
+
+
+@pytest.mark.slow
+def test_a_torch_runtime_times_the_model_as_it_is(
+    make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(latency, "WIDTHS", 2)
+    monkeypatch.setattr(latency, "ROUNDS", 2)
+    monkeypatch.setattr(Timing, "_exported", None)
+    context = make_context(deploy=Deploy(runtime="torch-fp32", threads=1, shapes=("1x8",)))
+    assert table_of(tiny_bundle(), context).whole_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("deploy", "told"),
+    [
+        (Deploy(threads=1, precision="fp16"), "no graph can be made in fp16"),
+        (Deploy(threads=1, runtime="onnxruntime-cuda-graph"), "can't be measured on onnxruntime-cuda-graph: "),
+    ],
+)
+def test_a_deployment_that_can_not_be_timed_is_told(deploy: Deploy, told: str, make_context: Callable[..., Context]):
+    with pytest.raises(ModelError, match=told):
+        table_of(tiny_bundle(), make_context(deploy=deploy))
 
 
 @pytest.mark.slow
