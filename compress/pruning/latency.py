@@ -121,6 +121,8 @@ def for_latency(
         axes: that may be cut.
     """
     shape, deploy = target.shape or context.deploy.shapes[0], context.deploy
+    if deploy.device == "auto":
+        deploy = deploy.model_copy(update={"device": context.device.type})
     timing = Timing(
         deploy, shape, target.attention, context.calibration, context.scratch, context.seed, context.progress
     )
