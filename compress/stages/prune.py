@@ -65,18 +65,20 @@ class Prune(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> Prune:
-        axes, given = self.axes or (), self.model_fields_set
+        axes = self.axes or ()
+        # By value: a resolved recipe spells out every default.
+        asked = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
         if len(set(axes)) < len(axes):
             raise ValueError(f"axes names one twice: {', '.join(axes)}")
-        if "vocabulary" in given and "vocabulary" not in axes:
+        if "vocabulary" in asked and "vocabulary" not in axes:
             raise ValueError("vocabulary says which tokens stay, but axes does not name it")
         if axes == ("vocabulary",):
-            if useless := sorted(given - {"axes", "vocabulary"}):
+            if useless := sorted(asked - {"axes", "vocabulary"}):
                 raise ValueError(f"axes is [vocabulary] alone, which knows no {', '.join(useless)}")
             return self
         if self.target is None or self.criterion is None:
             raise ValueError("target and criterion are needed, unless axes is [vocabulary] alone")
-        if self.target.kind == "latency" and "allocation" in given and self.allocation != "optimal":
+        if self.target.kind == "latency" and self.allocation == "uniform":
             raise ValueError("a latency is always met by allocation optimal")
         if self.repair != "none" and set(axes) in ({"layers"}, {"layers", "vocabulary"}):
             raise ValueError("repair re-solves what reads a cut, and nothing reads a layer that left; use distill")
