@@ -90,7 +90,7 @@ class SentenceEmbedding(Task):
             for place, kind in enumerate(kinds)
         ]
         pooling = {flag: self.pooling == name for name, flag in _FLAGS.items()}
-        width = config.get("hidden_size", config.get("dim"))
+        width = next(config[key] for key in ("hidden_size", "dim", "n_embd") if key in config)
         for kind in modules[1:]:
             (folder / str(kind["path"])).mkdir(exist_ok=True)
         _write(folder / "modules.json", modules)
