@@ -26,7 +26,7 @@ class Fisher(Settings):
     model the gradient is near 0 and the Hessian of the loss near the Fisher matrix F = E[g g^T], so that removing the
     set S costs half of the sum of F over S x S. With `interactions`, the units of a layer leave one by one, each time
     the one that adds least beside those that have left (the paper swaps masks within a layer to the same end); a unit
-    is then worth what it adds. Without, only F's diagonal counts.
+    is then worth what it adds, and never less than one that left before it. Without, only F's diagonal counts.
 
     Gradients of every example are kept: examples x units x 8 bytes.
 
@@ -49,26 +49,23 @@ class Fisher(Settings):
 
 
 def _added(gradients: Float[Tensor, "row unit"]) -> Float[Tensor, "unit"]:
-    """What each unit adds to the sum of squares of the gradients' sum over all that has left, leaving cheapest first.
+    """What each unit adds to the sum of squares of the gradients' sum over all that has left, leaving cheapest first;
+    and never less than what one that left before it added.
 
-    Where one adds less than one that left before it, both are given their mean, and so on: the units stay in the order
-    in which they leave, and any number of the first ones is worth in sum, nearly, what they cost together.
+    So the units stay in the order in which they leave, and their sum is more than what F says they cost together: in F,
+    what one unit does is made up for by the next to leave, and that holds near the whole model alone.
     """
     import torch
-    from scipy.optimize import isotonic_regression
 
     alone = gradients.square().sum(dim=0)
     beside = torch.zeros_like(alone)  # the product of each unit's gradients with the sum of those that have left
-    left = torch.zeros_like(alone, dtype=torch.bool)
-    order, costs = list[int](), list[float]()
-    for _ in range(len(alone)):
-        unit = int((alone + 2 * beside).masked_fill(left, torch.inf).argmin())
-        order.append(unit)
-        costs.append(float(alone[unit] + 2 * beside[unit]))
-        left[unit] = True
-        beside += gradients.T @ gradients[:, unit]
-    rising = torch.from_numpy(isotonic_regression(costs).x)
+    added, left = torch.zeros_like(alone), torch.zeros_like(alone, dtype=torch.bool)
     hair = float(alone.max()) * 1e-12  # equal scores would be sorted by place, not as they leave
-    added = torch.empty_like(alone)
-    added[order] = rising + hair * torch.arange(len(order))
+    highest = 0.0
+    for _ in range(len(alone)):
+        costs = (alone + 2 * beside).masked_fill(left, torch.inf)
+        unit = int(costs.argmin())
+        highest = max(highest + hair, float(costs[unit]))
+        added[unit], left[unit] = highest, True
+        beside += gradients.T @ gradients[:, unit]
     return added
