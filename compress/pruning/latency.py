@@ -1,4 +1,4 @@
-"""Measured latency by the width of layers: a table for one model, machine and deployment, and what a choice will take.
+"""Fit a cut to a latency: time a few widths on the machine, choose by that table, time the choice, correct it once.
 
 Rooflines and FLOPs mislead on small models: a layer with half the heads seldom takes half the time. So the model is
 exported and timed with all layers at each of a few widths, in one sitting with the whole model, in rounds.

@@ -43,6 +43,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return timed
 
 
+def _slow_down_cuts(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """A cut takes so much longer than the table foretells."""
+    honest = Timing.fractions
+
+    def slower(self: Timing, whole: Bundle, variants: Any) -> Any:
+        whole_ms, parts = honest(self, whole, variants)
+        return whole_ms, {name: part * (factor if name == "cut" else 1.0) for name, part in parts.items()}
+
+    monkeypatch.setattr(Timing, "fractions", slower)
+
+
 def table_of(bundle: Bundle, context: Context, block: int = 8) -> LatencyTable:
     timing = Timing(
         context.deploy, context.deploy.shapes[0], "fused", context.calibration, context.scratch, 0, lambda *_: None
@@ -117,13 +128,7 @@ def test_a_cut_by_latency_takes_what_was_asked_for(
 def test_a_cut_that_takes_longer_than_foretold_is_corrected_once(
     machine: list[str], monkeypatch: pytest.MonkeyPatch, make_context: Callable[..., Context]
 ):
-    honest = Timing.fractions
-
-    def slower(self: Timing, whole: Bundle, variants: Any) -> Any:
-        whole_ms, parts = honest(self, whole, variants)
-        return whole_ms, {name: part * (1.2 if name == "cut" else 1.0) for name, part in parts.items()}
-
-    monkeypatch.setattr(Timing, "fractions", slower)
+    _slow_down_cuts(monkeypatch, 1.2)
     bundle, told = tiny_bundle(), dict[str, Any]()
     stage = Prune(target=Target(latency=0.6), criterion=Magnitude(), round_to=1)
     cut = stage.apply(bundle, make_context(record=told.__setitem__))
@@ -158,13 +163,7 @@ def test_several_steps_end_at_the_latency(axes: tuple[str, ...], make_context: C
 def test_a_cut_that_is_slower_than_asked_fails_a_gate_and_stands(
     machine: list[str], monkeypatch: pytest.MonkeyPatch, make_context: Callable[..., Context]
 ):
-    honest = Timing.fractions
-
-    def slower(self: Timing, whole: Bundle, variants: Any) -> Any:
-        whole_ms, parts = honest(self, whole, variants)
-        return whole_ms, {name: part * (1.5 if name == "cut" else 1.0) for name, part in parts.items()}
-
-    monkeypatch.setattr(Timing, "fractions", slower)
+    _slow_down_cuts(monkeypatch, 1.5)
     told: list[dict[str, Any]] = []
     stage = Prune(target=Target(latency=0.28), criterion=Magnitude(), round_to=1)
     stage.apply(tiny_bundle(), make_context(check=lambda **gate: told.append(gate)))
