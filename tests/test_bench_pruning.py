@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.pruning import __main__ as bench
-from bench.pruning import curves, latency, memory, oneshot
+from bench.pruning import curves, latency, memory, oneshot, third
 from bench.pruning.curves import BEST, FRACTIONS, KWON, METHODS, name_of
 from bench.pruning.latency import Cell
 from bench.pruning.part import Options
@@ -89,12 +89,39 @@ def sweep(folder: Path, name: str, seed: int, *, quality: Mapping[Method, float]
     return folder
 
 
+def own_run(folder: Path, *, speedup: float = 1.6) -> Path:
+    """A finished run of the recipe itself: what the bench reads of it."""
+    folder = folder / "oneshot-run"
+    run = Run(
+        name="sst2-oneshot",
+        recipe={"name": "sst2-oneshot", "seed": 13},
+        lineage=[{"stage": "prune", "settings": {"target": {"flops": 0.6}}}],
+        comparisons=[
+            Comparison(
+                target="result",
+                baseline=WHOLE,
+                name="speedup",
+                value=value,
+                low=value - 0.1,
+                high=value + 0.1,
+                count=24,
+                conditions={"batch": batch, "tokens": tokens},
+            )
+            for batch, tokens, value in ((1, 128, 1.5), (32, 64, speedup))
+        ],
+    )
+    folder.mkdir(parents=True)
+    write_run(run, folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweeps")
     for seed in SEEDS:
         for name in ("oneshot", "kwon"):
             sweep(folder, name, seed)
+    own_run(folder)
     return folder
 
 
@@ -156,12 +183,26 @@ def test_a_rival_that_is_better_or_a_tie_anywhere_breaks_the_promise(tmp_path: P
     for seed in SEEDS:
         sweep(tmp_path, "oneshot", seed, quality={**QUALITY, rival: QUALITY[BEST]})
         sweep(tmp_path, "kwon", seed)
+    own_run(tmp_path)
     gates = {gate.name: gate.passed for gate in oneshot.found(options(tmp_path)).gates}
     before = {gate.name: gate.passed for gate in run.gates}
     assert (
         before["beats_taylor"] is before["beats_taylor_repaired_alike"] is gates["beats_taylor_repaired_alike"] is True
     )
     assert gates["beats_taylor"] is False
+
+
+@pytest.mark.parametrize(("speedup", "passed"), [(1.39, False), (1.4, True)])
+def test_the_recipes_own_cut_has_to_be_as_fast_as_promised(
+    sweeps: Path, tmp_path: Path, speedup: float, passed: bool
+) -> None:
+    read = [read_sweep(sweeps / f"{name}-{seed}") for seed in SEEDS for name in ("oneshot", "kwon")]
+    found = oneshot.as_run(read, read_run(own_run(tmp_path, speedup=speedup)), "command")
+    [gate] = [gate for gate in found.gates if gate.name == "speedup_32x64"]
+    assert (gate.value, gate.passed) == (speedup, passed)
+    assert f"32x64: {speedup:.2f}x" in found.tables["study"]["told"][-1]
+    with pytest.raises(DataError, match="no one speed-up at 32x64"):
+        oneshot.as_run(read, Run(name="sst2-oneshot"), "command")
 
 
 def test_a_test_against_itself_shows_nothing(sweeps: Path) -> None:
@@ -202,7 +243,7 @@ def test_pruning_took_what_the_log_says_past_midnight_as_well(tmp_path: Path) ->
 
 
 def test_what_is_finished_is_not_made_again(sweeps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oneshot, "as_run", lambda read, _options: [one.name for one in read])
+    monkeypatch.setattr(oneshot, "as_run", lambda read, recipe, _command: [*(one.name for one in read), recipe.name])
     asked: list[list[str]] = []
 
     def compress(command: list[str], **_more: Any) -> Any:
@@ -212,7 +253,8 @@ def test_what_is_finished_is_not_made_again(sweeps: Path, tmp_path: Path, monkey
         return type("Done", (), {"returncode": 0})
 
     monkeypatch.setattr("bench.pruning.processes.subprocess.run", compress)
-    assert oneshot.found(options(sweeps)) == [f"{name}-{seed}" for seed in SEEDS for name in ("oneshot", "kwon")]
+    names = [f"{name}-{seed}" for seed in SEEDS for name in ("oneshot", "kwon")]
+    assert oneshot.found(options(sweeps)) == [*names, "sst2-oneshot"]
     assert asked == []
     for _ in range(2):
         made(tmp_path / "runs" / "one", ["run", "sst2-oneshot"])
@@ -330,6 +372,45 @@ def test_every_cut_is_of_its_own_shape_and_precision_and_timed_with_the_whole_on
     assert json.loads(next(w for w in whole if w.startswith("stages="))[7:]) == [{"export": {"attention": "fused"}}]
     graphs = [word for word in timed if word.endswith("model_int8.onnx")]
     assert [Path(graph).parts[-4] for graph in graphs] == ["whole-int8", *(f"32x64-int8-{t}" for t in latency.TARGETS)]
+
+
+def taught(seed: int, *, lost: float, left: float = 0.33) -> third.Taught:
+    """One seed's run, whose result has lost a share of what the whole model has right."""
+    whole = np.ones((EXAMPLES, 1))
+    whole[:10] = 0
+    result = whole.copy()
+    result[10 : 10 + round(lost * EXAMPLES)] = 0
+    sizes = {third.WHOLE: 100.0, third.TAUGHT: 100 * left}
+    run = Run(
+        name="sst2-third",
+        recipe={"name": "sst2-third", "seed": seed},
+        environment={"cpu": "a machine", "seconds": 9.0},
+        measurements=[
+            *(measured(name, "encoder_parameters", size) for name, size in sizes.items()),
+            measured("result", "bytes", 16e6),
+        ],
+    )
+    return third.Taught(run, {third.WHOLE: whole, third.TAUGHT: whole, third.RESULT: result})
+
+
+@pytest.mark.parametrize(("lost", "left", "passed"), [(0.0125, 0.33, True), (0.025, 0.33, False), (0.0, 0.4, False)])
+def test_a_third_is_judged_by_what_the_mean_of_the_seeds_lost_and_by_what_is_left(
+    lost: float, left: float, passed: bool
+) -> None:
+    run = third.as_run([taught(seed, lost=lost, left=left) for seed in SEEDS], "command")
+    assert all(gate.passed for gate in run.gates) is passed
+    [drop] = [one for one in run.comparisons if one.target == "result"]
+    assert drop.value == pytest.approx(lost)
+    assert drop.conditions["seeds"] == len(SEEDS)
+    assert "seconds" not in run.environment
+    assert "It loses 0.0 points" in render_markdown([run])
+
+
+def test_seeds_of_other_models_or_data_are_not_taken_together() -> None:
+    other = taught(14, lost=0.0)
+    other.right[third.WHOLE][:] = 1  # type: ignore[index]
+    with pytest.raises(DataError, match="different models or test data"):
+        third.as_run([taught(13, lost=0.0), other], "command")
 
 
 @pytest.mark.parametrize(("held", "passed"), [(2.4, True), (2.6, False)])

@@ -17,7 +17,7 @@ from bench.pruning.part import Options, tell
 from compress.errors import CompressError
 from evaluation.measurement import Run, write_run
 
-PARTS = ("oneshot", "latency", "memory")
+PARTS = ("oneshot", "latency", "memory", "third")
 """Each a module of this package with a `FOLDER` and a function `found(options)` that gives a `Run`."""
 ALL = ",".join(PARTS)
 PUBLISHED = Path("reports/published")
@@ -59,7 +59,7 @@ def _write(run: Run, folder: Path) -> bool:
 def _options(asked: argparse.Namespace, part: str) -> Options:
     data = {"model.source": asked.model, **{path: getattr(asked, name) for name, path in _TABLES.items()}}
     words = ["python", "-m", "bench.pruning", "--only", part]
-    words += [] if part != "oneshot" else ["--seeds", ",".join(map(str, asked.seeds))]
+    words += [] if part not in ("oneshot", "third") else ["--seeds", ",".join(map(str, asked.seeds))]
     words += [] if part != "latency" else ["--rounds", str(asked.rounds)]
     if part != "memory":  # places on this machine are told by name alone
         for name in ("model", *_TABLES):
@@ -82,7 +82,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", help="the folder of the fine-tuned model; left out: beside the recipe")
     parser.add_argument("--train", help="GLUE's SST-2, train.tsv; left out: beside the recipe")
     parser.add_argument("--validation", help="GLUE's SST-2, validation.tsv; left out: beside the recipe")
-    parser.add_argument("--seeds", type=_seeds, default=(13, 14, 15), help="of the sweeps, two or more")
+    parser.add_argument("--seeds", type=_seeds, default=(13, 14, 15), help="of sweeps and of training, two or more")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of timing, where latency is measured")
     parser.add_argument("--sweeps", type=Path, help="a folder with finished sweeps, as oneshot-13 and kwon-13")
     parser.add_argument("--work", type=Path, default=WORK, help=f"where runs are kept and found again; {WORK}")

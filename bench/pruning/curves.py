@@ -25,6 +25,8 @@ METHODS = (
     *(Method(criterion, repair) for criterion in ("taylor", "magnitude", "random") for repair in (BEST.repair, "none")),
 )
 UNCUT = "uncut"
+OF_ONE_RUN = ("seconds", "seconds_measuring", "peak_memory_bytes", "stages_reused", "energy", "command")
+"""What a run tells of itself that is not true of several taken together."""
 SIGNIFICANT = 0.05
 
 Points = Mapping[tuple[Method, float], Sequence[Variant]]
@@ -96,7 +98,7 @@ def losses(points: Points, uncut: Sequence[np.ndarray], shared: Mapping[str, Any
         drop = combined_drop(
             Accuracy().value, uncut, [variant.right for variant in variants], higher_is_better=True, seed=0
         )
-        found.append(_compared(name_of(method), UNCUT, drop, {**_at(asked, variants), **shared}, len(uncut[0])))
+        found.append(lost(name_of(method), UNCUT, drop, {**_at(asked, variants), **shared}, len(uncut[0])))
     return found
 
 
@@ -113,7 +115,7 @@ def tests(points: Points, shared: Mapping[str, Any]) -> tuple[list[Comparison], 
         drop = averaged_drop(Accuracy().value, *sides, higher_is_better=True, seed=0)
         wider.append(combined_drop(Accuracy().value, *sides, higher_is_better=True, seed=0))
         conditions = {**_at(asked, mine), **shared}
-        tests.append(_compared(name_of(BEST), name_of(method), drop, conditions, len(mine[0].right)))
+        tests.append(lost(name_of(BEST), name_of(method), drop, conditions, len(mine[0].right)))
     adjusted = holm([test.p_value for test in tests if test.p_value is not None])
     tests = [
         test.model_copy(update={"adjusted_p_value": p, "verdict": test.verdict if p < SIGNIFICANT else "tie"})
@@ -122,7 +124,8 @@ def tests(points: Points, shared: Mapping[str, Any]) -> tuple[list[Comparison], 
     return tests, list(zip(wider, holm([drop.p_value for drop in wider]), strict=True))
 
 
-def _compared(target: str, baseline: str, drop: Drop, conditions: Mapping[str, Any], count: int) -> Comparison:
+def lost(target: str, baseline: str, drop: Drop, conditions: Mapping[str, Any], count: int) -> Comparison:
+    """A drop of accuracy as `run.json` has it."""
     return Comparison(
         target=target,
         baseline=baseline,

@@ -16,7 +16,7 @@ class Options:
         validation: the table that latency runs are judged on.
         work: where runs and sweeps are kept; what is finished there is not made again.
         sweeps: another folder in which finished sweeps are looked for first.
-        seeds: of the sweeps.
+        seeds: of sweeps and of training.
         rounds: of timing, in the sittings that latency figures come from.
         small: tiny models and one of each, to try the bench itself out.
         command: the command line that asks for the same.

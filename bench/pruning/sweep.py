@@ -15,7 +15,7 @@ from bench.pruning.processes import log_of
 from compress.errors import DataError
 from evaluation.measurement import Run, read_run
 from evaluation.metrics.accuracy import Accuracy
-from evaluation.quality.predictions import FOLDER, read_predictions
+from evaluation.quality.predictions import FOLDER, Predictions, read_predictions
 
 WHOLE = "onnx-fp32"
 """The baseline that is the uncut model in the variants' own runtime."""
@@ -82,9 +82,8 @@ def read_sweep(folder: Path) -> Sweep:
         raise DataError(f"{folder.name}: the variants {', '.join(failed)} failed; wanted a sweep that is whole")
     took = _seconds(folder, run)
     kept = read_predictions(folder / FOLDER / f"{WHOLE}.npz")
-    if kept.labels is None or kept.examples is None:
-        raise DataError(f"{folder.name}: predictions without labels or examples; was an older version at work?")
-    truth = kept.labels
+    if kept.examples is None:
+        raise DataError(f"{folder.name}: predictions without examples; was an older version at work?")
     whole = run.measured(WHOLE, "flops")
     assert whole is not None, "every sweep counts its baselines' FLOPs"
     variants = []
@@ -94,15 +93,22 @@ def read_sweep(folder: Path) -> Sweep:
         name, settings = step["variant"], step["settings"]
         counted = run.measured(name, "flops", **whole.conditions)
         assert counted is not None, "counted at the baseline's shape, in a graph as well"
-        scores = read_predictions(folder / FOLDER / f"{name}.npz").scores
+        right = right_of(read_predictions(folder / FOLDER / f"{name}.npz"))
         method = Method(settings["criterion"]["use"], settings["repair"])
         left = counted.value / whole.value
-        variants.append(Variant(method, settings["target"]["flops"], left, _right(truth, scores), took.get(name)))
-    return Sweep(folder.name, run, kept.data, kept.examples, _right(truth, kept.scores), tuple(variants))
+        variants.append(Variant(method, settings["target"]["flops"], left, right, took.get(name)))
+    return Sweep(folder.name, run, kept.data, kept.examples, right_of(kept), tuple(variants))
 
 
-def _right(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    return Accuracy().evidence(truth, scores.argmax(axis=-1))
+def right_of(kept: Predictions) -> np.ndarray:
+    """Whether each example is right, (examples, 1).
+
+    Raises:
+        DataError: the predictions came without labels.
+    """
+    if kept.labels is None:
+        raise DataError("predictions without labels; was an older version at work?")
+    return Accuracy().evidence(kept.labels, kept.scores.argmax(axis=-1))
 
 
 def _seconds(folder: Path, run: Run) -> dict[str, float]:
