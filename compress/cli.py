@@ -122,6 +122,33 @@ def measure(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder with safetensors.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
+    precision: Annotated[Literal["fp32", "int8"], typer.Option(help="Of the weights.")] = "fp32",
+    attention: Annotated[
+        Literal["fused", "plain", "fastest"], typer.Option(help="One node a layer, spelled out, or as measured here.")
+    ] = "fused",
+    data: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Texts to compare answers on, for int8; labels are not read.")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns of a table: text=sentence.")] = None,
+    latency: Annotated[str | None, typer.Option(help="Shapes to time forms at, batch x tokens.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads; left out: the physical cores.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the inputs that the graph is checked on.")] = 13,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one model as ONNX, and prove that the file says the same."""
+    from compress.commands.export import Request, to_text
+    from compress.commands.export import export as command
+
+    request = Request(model, precision, attention, data, columns, latency, threads, seed)
+    _answer(command(request, output), to_text, as_json)
+
+
+@app.command()
 def inspect(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or an ONNX file.")],
     data: Annotated[

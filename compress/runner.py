@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import catalog
-from compress.bundle import Bundle, OnnxGraph
+from compress.bundle import Bundle
 from compress.data import Split, Splits, load_data
 from compress.deploy import Deploy
 from compress.folder import load, save, source_bundle
@@ -18,9 +18,9 @@ from compress.lineage import Lineage, Step, digest_of
 from compress.preflight import check, check_labels, check_memory, needs, texts_of
 from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
-from compress.settings import Settings
 from compress.sources import Found, Sources
 from compress.stage import Context, Stage
+from compress.step import applied, settings_of
 from compress.store.inventory import trim
 from compress.store.refusals import writing
 from compress.store.store import Store
@@ -170,19 +170,9 @@ class Runner:
             progress=lambda fraction, message: self.progress(name, fraction, message),
         )
         with writing(self.store.root, f"the outcome of {name}"):
-            after = stage.apply(bundle, context)
-            step = Step(
-                name=name,
-                stage=name.split("-", 1)[1],
-                settings=_settings(stage),
-                seed=self.recipe.seed,
-                before=sizes(bundle),
-                after=sizes(after),
-                digest_before=bundle.digest,
-                digest_after=after.digest,
-            )
-            save(replace(after, lineage=bundle.lineage.then(step)), draft)
-            record = {"step": asdict(step), "curves": curves, "gates": gates}
+            after = applied(name, stage, bundle, context)
+            save(after, draft)
+            record = {"step": asdict(after.lineage.steps[-1]), "curves": curves, "gates": gates}
             (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def _kept(self, name: str, about: Mapping[str, Any], make: Callable[[], Any]) -> Any:
@@ -209,7 +199,7 @@ class Runner:
         return digest_of(
             {
                 "stage": type(stage).__module__,
-                "settings": _settings(stage),
+                "settings": settings_of(stage),
                 "input": bundle.digest,
                 "lineage": bundle.lineage.digest,
                 "sees": {name: _digest_of_sight(sights[name]) for name in sorted(stage.sees)},
@@ -240,23 +230,6 @@ def _digest_of_sight(sight: Split | Deploy | Bundle | None) -> Any:
     if isinstance(sight, Deploy):
         return [sight.model_dump(mode="json"), processor()]  # what is chosen by timing is chosen for this machine
     return sight.digest if sight is not None else None
-
-
-def sizes(bundle: Bundle) -> dict[str, float]:
-    """What a lineage step notes of a bundle's size."""
-    anatomy = bundle.anatomy
-    noted = {"parameters": float(anatomy.parameters), "encoder_parameters": float(anatomy.encoder_parameters)}
-    if isinstance(bundle.model, OnnxGraph):
-        noted["bytes"] = float(sum(file.stat().st_size for file in bundle.model.files))
-    else:
-        unique = {id(parameter): parameter for parameter in bundle.model.parameters()}
-        noted["bytes"] = float(sum(p.numel() * p.element_size() for p in unique.values()))
-    return noted
-
-
-def _settings(stage: Stage) -> dict[str, Any]:
-    assert isinstance(stage, Settings), "stages are settings objects"
-    return stage.model_dump(mode="json")
 
 
 def _code(stage: Stage, bundle: Bundle) -> list[str]:

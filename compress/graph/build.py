@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -29,7 +30,8 @@ LARGEST_SINGLE_FILE = 1_800_000_000
 
 
 def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> OnnxGraph:
-    """Export the bundle's torch model to `path`: float32, any batch and length, no path or stack trace inside.
+    """Export the bundle's torch model to `path`: float32, any batch and length; inside are task, labels and lineage,
+    and no path or stack trace.
 
     Raises:
         ExportError: torch's exporter can't express the model; the message holds its reason.
@@ -55,8 +57,19 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm) -> Onnx
             reason = str(fault).strip().splitlines()[0]
             raise ExportError(f"export: torch can't write {type(model).__name__} as ONNX: {reason}") from fault
     assert program is not None, "the dynamo exporter returns a program"
-    _write(program.model, path)
+    _write(program.model, path, _about(bundle))
     return OnnxGraph(path)
+
+
+def _about(bundle: Bundle) -> dict[str, str]:
+    """What the file says of itself: `session.get_modelmeta().custom_metadata_map` has it where it is loaded. How the
+    source was spelled, and so where it lay, is left out."""
+    lineage = {**bundle.lineage.as_json(), "source": ""}
+    about = {"task": bundle.task.name, "labels": bundle.labels, "lineage": lineage}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+        for key, value in about.items()
+    }
 
 
 def _opset(bundle: Bundle, attention: AttentionForm) -> int:
@@ -65,10 +78,11 @@ def _opset(bundle: Bundle, attention: AttentionForm) -> int:
     return max(OPSETS[attention], 24) if rotary and attention == "fused" else OPSETS[attention]
 
 
-def _write(model: onnx_ir.Model, path: Path) -> None:
+def _write(model: onnx_ir.Model, path: Path, about: dict[str, str]) -> None:
     import onnx_ir
 
     _strip(model)
+    model.metadata_props.update(about)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     onnx_ir.save(model, path, external_data=f"{path.name}.data" if weights > LARGEST_SINGLE_FILE else None)

@@ -60,8 +60,15 @@ class OnnxSession:
         """What is decided on; `options` are onnxruntime's own of a run."""
         import numpy as np
 
-        parts = self._session.run(self._outputs, {name: inputs[name] for name in self._names}, options)
+        parts = list(self.named_outputs(inputs, options).values())
         return np.asarray(parts[0] if len(parts) == 1 else np.stack(parts, axis=-1), dtype=np.float32)
+
+    def named_outputs(
+        self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]], options: Any = None
+    ) -> dict[str, Shaped[np.ndarray, "row ..."]]:
+        """What is decided on, each output by its name and as the graph gives it."""
+        fed = {name: inputs[name] for name in self._names}
+        return dict(zip(self._outputs, self._session.run(self._outputs, fed, options), strict=True))
 
     def bind(self, inputs: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> Callable[[], object]:
         if self._device == "cpu":

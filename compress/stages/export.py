@@ -13,6 +13,7 @@ from pydantic import Field
 
 from compress.bundle import Bundle, Form
 from compress.graph.build import OPSETS, AttentionForm, build_graph
+from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import fusion, parity
 from compress.inputs import timing_inputs
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Export(Settings):
-    """Write the model as ONNX and gate it on fusion and parity.
+    """Write the model as ONNX and gate it on fusion, on parity with torch and on being fit to be carried elsewhere.
 
     `fastest` builds both forms and keeps the one with the lower geometric mean of median times at the deployment's
     shapes, in the precision that will be deployed.
@@ -44,9 +45,14 @@ class Export(Settings):
         form = self._fastest(bundle, context) if self.attention == "fastest" else self.attention
         context.progress(0.1, f"export, {form} attention")
         graph = build_graph(bundle, context.scratch / "model.onnx", attention=form)
-        context.progress(0.7, "check fusion and parity")
+        context.progress(0.7, "check the graph")
         heads = bundle.anatomy.heads_by_layer()
-        for finding in (fusion(graph, heads, form), parity(bundle, graph, seed=context.seed)):
+        for finding in (
+            fusion(graph, heads, form),
+            parity(bundle, graph, seed=context.seed),
+            nameless(graph),
+            opens_afresh(bundle, graph, seed=context.seed),
+        ):
             context.check(**vars(finding))
         return replace(bundle, model=graph)
 

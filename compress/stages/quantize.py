@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from compress.bundle import Form
+from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
 from compress.graph.verify import agreement, quantized
 from compress.settings import Settings
@@ -40,6 +41,8 @@ class Quantize(Settings):
         linears = {part.module for group in bundle.anatomy.groups for part in group.slices}
         context.check(**vars(quantized(bundle.graph, graph, at_least=len(linears))))
         context.check(**vars(agreement(bundle, bundle.graph, graph, context.calibration)))
+        context.check(**vars(nameless(graph)))
+        context.check(**vars(opens_afresh(bundle, graph, seed=context.seed)))
         return replace(bundle, model=graph)
 
     def predict(self, anatomy: Anatomy) -> Anatomy:

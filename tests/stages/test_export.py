@@ -37,11 +37,12 @@ def _gates(stage: Export, bundle: Bundle, make_context: Callable[..., Context]) 
     return {gate["name"]: gate["passed"] for gate in gates}
 
 
-def test_both_gates_are_reported(exported: Exported, ready, make_context: Callable[..., Context]):
+def test_every_gate_is_reported(exported: Exported, ready, make_context: Callable[..., Context]):
     source = exported["even-fused"][0]
     ready(None)
-    assert _gates(Export(attention="fused"), source, make_context) == {"fusion": True, "parity": True}
-    assert _gates(Export(attention="plain"), source, make_context) == {"fusion": True, "parity": True}
+    every = dict.fromkeys(("fusion", "parity", "nameless", "opens_afresh"), True)
+    assert _gates(Export(attention="fused"), source, make_context) == every
+    assert _gates(Export(attention="plain"), source, make_context) == every
 
 
 def test_a_gate_that_fails_is_reported_and_does_not_raise(exported: Exported, ready, make_context):
@@ -49,6 +50,8 @@ def test_a_gate_that_fails_is_reported_and_does_not_raise(exported: Exported, re
     assert _gates(Export(attention="fused"), exported["even-fused"][0], make_context) == {
         "fusion": False,
         "parity": True,
+        "nameless": True,
+        "opens_afresh": True,
     }
 
 

@@ -1,0 +1,238 @@
+"""`compress export`: a model that went through no recipe, as an ONNX file that has passed every gate."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from compress.bundle import Bundle, Form
+from compress.commands.keep import told
+from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of
+from compress.data import Split
+from compress.deploy import Deploy, Shape, check_shapes
+from compress.errors import DataError, GateError, ModelError
+from compress.folder import load
+from compress.progress import Tell, shown
+from compress.provenance import environment
+from compress.release import write_model
+from compress.stage import Context, Stage
+from compress.stages.export import Export
+from compress.stages.quantize import Quantize
+from compress.step import applied, sizes
+from compress.store.refusals import writing
+from evaluation.measurement import FILE_NAME, Comparison, Gate, Measurement, Run, Target, write_run
+from reports.card import model_card
+from reports.table import results_table
+
+CALIBRATION = 512
+"""Rows of `--data` that are read, at most."""
+SOURCE = "source"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to be exported, as typed."""
+
+    model: str
+    precision: Literal["fp32", "int8"]
+    attention: Literal["fused", "plain", "fastest"]
+    data: str | None = None
+    columns: str | None = None
+    latency: str | None = None
+    """Where forms are timed, if the fastest is wanted."""
+    threads: int | None = None
+    seed: int = 13
+
+
+@dataclass
+class _Done:
+    """What the stages left, the source first, and what they found out."""
+
+    bundles: list[Bundle]
+    gates: list[Gate] = field(default_factory=list)
+    tables: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, stage: str, name: str, value: Any) -> None:
+        self.tables[f"{stage}.{name}"] = value
+
+    def check(self, stage: str, **gate: Any) -> None:
+        self.gates.append(Gate(target=stage, **gate))
+
+
+def export(request: Request, folder: Path) -> Run:
+    """Write the model folder with its graphs, `run.json` and card; return what the file holds and the gates found.
+
+    Raises:
+        CompressError: it is no model with weights, or the table is not as asked.
+        GateError: everything was written, and a gate failed.
+    """
+    started = time.monotonic()
+    _refuse_idle(request)
+    _refuse_taken(folder)
+    bundle = load(request.model)
+    if bundle.form is Form.ONNX:
+        raise ModelError(f"{request.model}: is an ONNX graph already; export starts from a folder with safetensors")
+    deploy, rows = _deploy(request, bundle), _rows(request, bundle)
+    with writing(folder, "the exported model"), shown() as tell, tempfile.TemporaryDirectory() as scratch:
+        done = _apply(_stages(request), bundle, _context(request, rows, deploy, Path(scratch)), tell)
+        run = _as_run(request, deploy, done, time.monotonic() - started)
+        stock = bundle.family.fits_stock_class(bundle.module)
+        write_model(done.bundles, folder, model_card(run, loads_in_stock_class=stock))
+        write_run(run, folder)
+    failed = [gate for gate in run.gates if not gate.passed]
+    if failed:
+        raise GateError("\n".join([*map(told, failed), f"everything is kept: {folder}"]))
+    return run
+
+
+def command_line(request: Request) -> str:
+    """The command that asks for this again; files outside the folder it is typed in are told by name alone."""
+    words = ["compress", "export", place_of(request.model), "--precision", request.precision]
+    words += ["--attention", request.attention]
+    for name in ("data", "columns", "latency", "threads"):
+        value = getattr(request, name)
+        words += [f"--{name}", place_of(str(value))] if value is not None else []
+    return shlex.join([*words, "--seed", str(request.seed)])
+
+
+def to_text(run: Run) -> str:
+    """The result as a table, and each gate with what it counted."""
+    gates = [f"passed {gate.name} ({gate.target}): {gate.detail}" for gate in run.gates if gate.passed]
+    return "\n".join([results_table(run), *gates])
+
+
+def _refuse_idle(request: Request) -> None:
+    """An option that would change nothing."""
+    if request.precision == "int8" and request.data is None:
+        raise DataError(
+            "--precision int8: needs --data, a few hundred texts such as the model will read, on which answers before "
+            "and after are compared; labels are not looked at"
+        )
+    if request.columns and request.data is None:
+        raise DataError(f"--columns {request.columns}: says what the columns of --data are, and there is no --data")
+    if request.attention == "fastest":
+        if request.data is None:
+            raise DataError("--attention fastest: needs --data, whose texts both forms are timed on")
+    elif request.latency or request.threads:
+        raise DataError("--latency and --threads: say where forms are timed, and need --attention fastest")
+    elif request.precision == "fp32" and request.data is not None:
+        raise DataError("--data: nothing reads it for fp32, unless --attention is fastest")
+
+
+def _refuse_taken(folder: Path) -> None:
+    """The folder is replaced as a whole: only an earlier export may be in its place."""
+    if folder.is_file():
+        raise DataError(f"{folder}: a file is in the way, choose another folder")
+    earlier = (folder / FILE_NAME).exists() and (folder / "onnx").is_dir()
+    if folder.exists() and not earlier and any(folder.iterdir()):
+        raise DataError(f"{folder}: holds something that is no earlier export; choose a new or an empty folder")
+
+
+def _deploy(request: Request, bundle: Bundle) -> Deploy:
+    settled: dict[str, Any] = {"threads": request.threads, "precision": request.precision}
+    if request.attention != "fastest":
+        return Deploy(**settled)
+    asked = asked_shapes(request.latency) if request.latency else (Shape(1, min(128, bundle.max_tokens)),)
+    check_shapes(asked, bundle.max_tokens, only=bundle.task.modality == "image")
+    return Deploy(**settled, shapes=asked)
+
+
+def _rows(request: Request, bundle: Bundle) -> Split | None:
+    if request.data is None:
+        return None
+    option = DataOption(request.data, request.columns)
+    rows = asked_rows(option, bundle.task, bundle.labels, labelled=False)
+    if not len(rows):
+        raise DataError(f"{request.data}: no row is left to read, wanted a few hundred")
+    return rows.take(CALIBRATION)
+
+
+def _stages(request: Request) -> list[Stage]:
+    stages: list[Stage] = [Export(attention=request.attention)]
+    return [*stages, Quantize(method="dynamic_int8")] if request.precision == "int8" else stages
+
+
+def _apply(stages: Sequence[Stage], bundle: Bundle, context: Context, tell: Tell) -> _Done:
+    """Each stage on what the one before it left, as a recipe's runner does it, but that nothing is kept for others."""
+    done = _Done([bundle])
+    for position, stage in enumerate(stages, start=1):
+        name = f"{position:02}-{type(stage).__name__.lower()}"
+        place = context.scratch / name
+        place.mkdir()
+        own = replace(
+            context,
+            scratch=place,
+            record=partial(done.record, name),
+            check=partial(done.check, name),
+            progress=partial(tell, name),
+        )
+        done.bundles.append(applied(name, stage, done.bundles[-1], own))
+        tell(name, 1.0, "done")
+    return done
+
+
+def _context(request: Request, rows: Split | None, deploy: Deploy, scratch: Path) -> Context:
+    """What stages that neither train nor judge may look at."""
+    import torch
+
+    nothing = Split("none", (), None, None, ())
+    torch.set_num_threads(deploy.thread_count)
+    return Context(nothing, nothing, rows or nothing, deploy, torch.device("cpu"), request.seed, scratch)
+
+
+def _as_run(request: Request, deploy: Deploy, done: _Done, seconds: float) -> Run:
+    source, *exported = done.bundles
+    names = [SOURCE, *(bundle.lineage.steps[-1].name for bundle in exported[:-1]), "result"]
+    return Run(
+        name=Path(request.model).resolve().name,
+        recipe={"model": {"task": source.task.name, "source": place_of(request.model)}},
+        environment={
+            **environment("cpu", deploy.thread_count),
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "seconds": round(seconds, 1),
+            "command": command_line(request),
+        },
+        lineage=[vars(step) for step in exported[-1].lineage.steps],
+        targets=[_target(name, bundle) for name, bundle in zip(names, done.bundles, strict=True)],
+        measurements=[row for name, bundle in zip(names, done.bundles, strict=True) for row in _counted(name, bundle)],
+        comparisons=[_compression(name, bundle, source) for name, bundle in zip(names[1:], exported, strict=True)],
+        gates=done.gates,
+        tables=done.tables,
+    )
+
+
+def _target(name: str, bundle: Bundle) -> Target:
+    """The torch model as it came, or a graph that was made of it."""
+    if bundle.form is Form.TORCH:
+        return Target(name=name, kind="baseline", title="source", runtime="torch-fp32", form="torch")
+    step = bundle.lineage.steps[-1]
+    return Target(
+        name=name,
+        kind="result" if name == "result" else "stage",
+        title=step.stage,
+        runtime="onnxruntime",
+        form="onnx",
+        stage=step.name,
+        file=f"onnx/{bundle.graph.file_name}",
+    )
+
+
+def _counted(name: str, bundle: Bundle) -> list[Measurement]:
+    counts = sizes(bundle)
+    unit = {"bytes": "bytes"}
+    return [
+        Measurement(target=name, name=what, value=count, unit=unit.get(what, "parameters"), higher_is_better=False)
+        for what, count in counts.items()
+    ]
+
+
+def _compression(name: str, bundle: Bundle, source: Bundle) -> Comparison:
+    ratio = sizes(source)["bytes"] / sizes(bundle)["bytes"]
+    return Comparison(target=name, baseline=SOURCE, name="compression_ratio", value=ratio, unit="ratio")

@@ -1,0 +1,148 @@
+"""`compress export` as it is typed: what it leaves, what it gates, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from small_run import Answer, Small, command, make_small
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import compress
+from compress.graph.verify import Finding
+from evaluation.measurement import read_run
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """A model folder and a table, which no test changes."""
+    return make_small(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="module")
+def typed(home: Small) -> Any:
+    """Type `export` in the folder of the model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home.home)
+        yield lambda *words: command(patch, "export", *words, cache=home.cache)
+
+
+@pytest.fixture(scope="module")
+def int8(typed: Ask, home: Small) -> tuple[Path, Answer]:
+    """The folder of an export in int8, and what was printed."""
+    answer = typed("source", "-o", "out", "--precision", "int8", "--data", "texts.tsv")
+    assert answer.code == 0, answer
+    return home.home / "out", answer
+
+
+def test_the_folder_loads_in_stock_libraries_and_in_ours(int8: tuple[Path, Answer]):
+    folder, _ = int8
+    read = AutoTokenizer.from_pretrained(folder)(["w0 w3", "w1 w2 w5"], padding=True, return_tensors="np")
+    stock = AutoModelForSequenceClassification.from_pretrained(folder)
+    wanted = stock(**{name: torch.from_numpy(value) for name, value in read.items()}).logits
+    for file, near in (("model.onnx", 1e-4), ("model_int8.onnx", 0.5)):
+        session = onnxruntime.InferenceSession(folder / "onnx" / file)
+        [got] = session.run(None, {node.name: read[node.name] for node in session.get_inputs()})
+        assert np.abs(got - wanted.detach().numpy()).max() < near
+        assert compress.load(folder / "onnx" / file).labels == ("negative", "positive")
+    assert compress.load(folder).anatomy == compress.load(folder / "onnx" / "model.onnx").anatomy
+
+
+def test_what_was_counted_and_checked_stands_in_run_json_and_on_the_terminal(int8: tuple[Path, Answer]):
+    folder, answer = int8
+    run = read_run(folder)
+    assert [gate.name for gate in run.gates if gate.target == "01-export"] == [
+        *("fusion", "parity", "nameless", "opens_afresh"),
+    ]
+    assert [gate.name for gate in run.gates if gate.target == "02-quantize"] == [
+        *("quantized_operators", "quantized_agreement", "nameless", "opens_afresh"),
+    ]
+    assert all(gate.passed for gate in run.gates)
+    for name, file in (("01-export", "model.onnx"), ("result", "model_int8.onnx")):
+        assert run.measured(name, "bytes").value == (folder / "onnx" / file).stat().st_size
+    assert [step["stage"] for step in run.lineage] == ["export", "quantize"]
+    assert "4 attention nodes with heads [4, 4, 4, 4]" in answer.out
+    assert str(folder.parent) not in (folder / "run.json").read_text()
+    assert "onnx/model_int8.onnx" in (folder / "README.md").read_text()
+
+
+def test_the_same_again_gives_the_same_bytes_and_another_option_gives_others(typed: Ask, int8, home: Small):
+    folder, _ = int8
+    first = {file.name: file.read_bytes() for file in (folder / "onnx").iterdir()}
+    assert typed("source", "-o", "again", "--precision", "int8", "--data", "texts.tsv").code == 0
+    assert {file.name: file.read_bytes() for file in (home.home / "again" / "onnx").iterdir()} == first
+    answer = typed("source", "-o", "plain", "--attention", "plain", "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out)["gates"][0]["detail"] == "4 Softmax and 0 attention nodes; wanted 4 and 0"
+    assert (home.home / "plain" / "onnx" / "model.onnx").read_bytes() != first["model.onnx"]
+
+
+def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small, monkeypatch: pytest.MonkeyPatch):
+    broken = Finding("parity", 1e-4, 0.4, False, "largest relative difference from torch 0.4, on 2x7, left-padded")
+    monkeypatch.setattr("compress.stages.export.parity", lambda *_args, **_more: broken)
+    answer = typed("source", "-o", "broken")
+    assert answer.code == 3
+    assert "gate parity of 01-export failed: 0.4, limit 0.0001" in answer.message
+    assert (home.home / "broken" / "onnx" / "model.onnx").exists()
+    assert not all(gate.passed for gate in read_run(home.home / "broken").gates)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nowhere", "-o", "x"), "nowhere: no such file or folder"),
+        (("texts.tsv", "-o", "x"), "neither a model folder nor an ONNX file"),
+        (("source", "-o", "x", "--precision", "int8"), "--precision int8: needs --data"),
+        (("source", "-o", "x", "--data", "texts.tsv"), "--data: nothing reads it for fp32"),
+        (("source", "-o", "x", "--columns", "text=text"), "--columns text=text: says what the columns of --data are"),
+        (("source", "-o", "x", "--threads", "2"), "--latency and --threads: say where forms are timed"),
+        (("source", "-o", "x", "--attention", "fastest"), "--attention fastest: needs --data"),
+        (
+            ("source", "-o", "x", "--attention", "fastest", "--data", "texts.tsv", "--latency", "1x500"),
+            "shape 1x500: the model reads 64 tokens at most",
+        ),
+        (("source", "-o", "x", "--precision", "int8", "--data", "none.tsv"), "none.tsv"),
+        (("source", "-o", "x", "--precision", "int8", "--data", "empty.tsv"), "empty.tsv"),
+        (("source", "-o", "x", "--precision", "int9"), "int9"),
+        (("source", "-o", "texts.tsv"), "texts.tsv: a file is in the way"),
+        (("source", "-o", "source"), "source: holds something that is no earlier export"),
+    ],
+)
+def test_what_can_not_be_done_is_told(typed: Ask, home: Small, words: tuple[str, ...], told: str):
+    (home.home / "empty.tsv").write_text("text\tlabel\n", encoding="utf-8")
+    answer = typed(*words)
+    assert answer.code == 2, answer
+    assert told in answer.message
+    assert not (home.home / "x").exists()
+
+
+def test_a_graph_is_not_exported_again(typed: Ask, int8: tuple[Path, Answer]):
+    answer = typed(int8[0] / "onnx" / "model.onnx", "-o", "x")
+    assert answer.code == 2
+    assert "is an ONNX graph already" in answer.message
+
+
+def test_the_fastest_form_is_one_that_was_timed(typed: Ask, home: Small):
+    words = ("--attention", "fastest", "--data", "texts.tsv", "--latency", "1x8", "--threads", "1")
+    answer = typed("source", "-o", "timed", *words)
+    assert answer.code == 0, answer
+    run = read_run(home.home / "timed")
+    times = {row["form"]: row["latency_ms"] for row in run.tables["01-export.attention_forms"]}
+    assert set(times) == {"fused", "plain"}
+    [gate] = [gate for gate in run.gates if gate.name == "fusion"]
+    assert ("0 attention nodes" in gate.detail) == (min(times, key=lambda form: times[form]) == "plain")
+
+
+def test_what_an_earlier_export_left_is_replaced_as_a_whole(typed: Ask, int8: tuple[Path, Answer], home: Small):
+    shutil.copytree(int8[0], home.home / "twice")
+    assert typed("source", "-o", "twice").code == 0
+    assert [file.name for file in (home.home / "twice" / "onnx").iterdir()] == ["model.onnx"]
