@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 FORMAT = 3
 _MOST = 10_000_000
@@ -206,7 +206,7 @@ class Anatomy:
             layers=_count(document["layers"]),
             groups=tuple(_group_from(each) for each in document["groups"]),
             hidden=_count(document["hidden"]),
-            rest={part: Amount(**amount) for part, amount in document["rest"].items()},
+            rest={part: Amount(**document["rest"][part]) for part in ("embeddings", "encoder", "head")},
             layer_rest=tuple(Amount(**amount) for amount in document["layer_rest"]),
             rest_macs=Amount(**document["rest_macs"]),
             sequence_macs=Amount(**document["sequence_macs"]),
@@ -218,8 +218,10 @@ def _group_from(document: Mapping[str, Any]) -> Group:
     for count in (group.units, group.repeats, *(part.span for part in group.slices), *(p.blocks for p in group.slices)):
         _count(count)
     _count(group.heads, least=0)
-    if not group.slices:
-        raise TypeError(f"{group.name} has no weights")
+    if group.axis not in get_args(Axis):
+        raise TypeError(f"{group.axis!r} is no axis")
+    if len(group.slices) < 2:  # what makes the units, and what reads them
+        raise TypeError(f"{group.name} has {len(group.slices)} slices")
     return group
 
 

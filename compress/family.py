@@ -33,6 +33,9 @@ class Family(Protocol):
     normed_last: ClassVar[bool] = False
     """Whether the last of the model's `hidden_states` has been through a norm that the others have not."""
 
+    ffn_key: ClassVar[str] = "intermediate_size"
+    """The config's key for the width of the FFN, which holds where all layers have the same."""
+
     causal: ClassVar[bool] = False
     """Whether a token sees only itself and what stands before it. A head that gives one answer a text then runs on
     every token, and the last one's answer counts."""
@@ -114,7 +117,7 @@ class Family(Protocol):
         """Give a config a hidden size and heads of which the stock class makes each group at least as wide as
         `anatomy` has it, and a head just as wide."""
         if getattr(config, "head_dim", None) is None:
-            attention = next(group for group in anatomy.groups if group.axis == "heads")
+            attention = next(group for group in anatomy.groups if group.heads)
             width = attention.slices[0].span
             heads = max(-(-anatomy.hidden // width), *anatomy.heads_by_layer(), 1)
             self.widen(config, heads * width)

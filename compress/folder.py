@@ -15,8 +15,8 @@ from compress.dissection import anatomy_of
 from compress.documents import json_object
 from compress.errors import ModelError
 from compress.external_data import check_external_data
-from compress.family import family_of
-from compress.graph.inspect import read_proto
+from compress.family import Family, family_of
+from compress.graph.inspect import attention_nodes, read_proto
 from compress.lineage import Lineage
 from compress.processors import read_processor
 from compress.security import check_sizes, check_weights, refuse_code
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 LINEAGE_FILE = "lineage.json"
 _SIZES = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    *("intermediate_size", "vocab_size"),
+    "vocab_size",
 )
-"""What a config says of a model's shapes, as transformers' configs all call it."""
+"""What a config says of a model's shapes, as transformers' configs all call it; FFNs have a name in each family."""
 
 _DIRECTIONS = {True: "forwards alone, as decoders do", False: "in both directions, as encoders do"}
 
@@ -124,6 +124,7 @@ def load(path: str | Path) -> Bundle:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not an anatomy ({fault}); was it edited by hand?") from None
     task = task.fitted(config)
     if weights.suffix == ".onnx":
+        _check_graph(folder, weights, config, anatomy, task)
         return _around(folder, weights, config, anatomy, task)
     model = _rebuild(folder, config, anatomy, task)
     return _bundle(folder, model, config, anatomy, task)
@@ -212,6 +213,17 @@ def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task)
     import torch
 
     family = family_of(config["model_type"])
+    roomy = _roomy(folder, config, anatomy, task)
+    with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not disturb the caller's
+        model = _shaped(folder, task.build(roomy), anatomy, family)
+    read_weights(model, folder)
+    _check_shapes(folder, config, anatomy, model, family)
+    return model.eval()
+
+
+def _roomy(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task) -> PretrainedConfig:
+    """The config of a stock model that has room for all that the anatomy names."""
+    family = family_of(config["model_type"])
     check_sizes(config)
     try:
         roomy = family.config_from(config)
@@ -220,21 +232,44 @@ def _rebuild(folder: Path, config: dict[str, Any], anatomy: Anatomy, task: Task)
     try:
         family.make_room(roomy, anatomy)
         stock_model(roomy.to_dict(), task)  # refuses what could not be built, or only with more memory than there is
-        with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not disturb the caller's
-            stock = task.build(roomy)
-        model = shape_like(stock, family, anatomy)
     except ModelError as fault:
         raise ModelError(f"{folder}: {fault}; was it edited by hand?") from None
-    read_weights(model, folder)
+    return roomy
+
+
+def _shaped(folder: Path, stock: PreTrainedModel, anatomy: Anatomy, family: Family) -> PreTrainedModel:
+    try:
+        return shape_like(stock, family, anatomy)
+    except ModelError as fault:
+        raise ModelError(f"{folder}: {fault}; was it edited by hand?") from None
+
+
+def _check_shapes(
+    folder: Path, config: dict[str, Any], anatomy: Anatomy, model: PreTrainedModel, family: Family
+) -> None:
+    """See that anatomy and config say of a model, shaped as the anatomy has it, what it is."""
     if anatomy_of(model, family) != anatomy:
         raise ModelError(f"{folder / anatomies.FILE_NAME}: not what the weights say; was this folder edited by hand?")
-    _check_config(folder, family.config_from(config), model)
-    return model.eval()
+    _check_config(folder, family.config_from(config), model, family)
 
 
-def _check_config(folder: Path, config: PretrainedConfig, model: PreTrainedModel) -> None:
+def _check_graph(folder: Path, path: Path, config: dict[str, Any], anatomy: Anatomy, task: Task) -> None:
+    """See that the anatomy beside a graph is that of the config's model, and has the heads that the graph has, where
+    that tells them: a folder that was edited by hand would have its sizes counted wrong."""
+    family = family_of(config["model_type"])
+    stock = stock_model(_roomy(folder, config, anatomy, task).to_dict(), task)  # on no device: nothing is read
+    _check_shapes(folder, config, anatomy, _shaped(folder, stock, anatomy, family), family)
+    heads = [node.heads for node in attention_nodes(read_proto(path))]
+    if heads and None not in heads and heads != anatomy.heads_by_layer():
+        raise ModelError(
+            f"{folder / anatomies.FILE_NAME}: heads {anatomy.heads_by_layer()}, and {path.name} has {heads}; was this "
+            "folder edited by hand?"
+        )
+
+
+def _check_config(folder: Path, config: PretrainedConfig, model: PreTrainedModel, family: Family) -> None:
     """A config that was edited by hand may still make a model that can be cut to the weights' shapes."""
-    for key in _SIZES:
+    for key in (*_SIZES, family.ffn_key):
         said, found = getattr(config, key, None), getattr(model.config, key, None)
         if said != found:
             raise ModelError(

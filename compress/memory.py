@@ -17,6 +17,7 @@ from compress.anatomy import Anatomy, Group
 from compress.baselines import BASELINES
 from compress.bundle import Form
 from compress.recipe import Recipe, stage_name
+from compress.stage import Deploys
 from compress.training.distillation import Distillation
 from compress.training.loop import Training, trainings_of
 
@@ -231,6 +232,8 @@ def _working(stage: Any, before: Layers, now: Layers, teacher: Layers, texts: Te
     ]
     if not isinstance(stage, Training):  # another stage may train too, before or after its own work
         moments.append(list(_changing(stage, now, texts)))
+    if isinstance(stage, Deploys) and stage.timed_at_once:
+        moments.append(list(_timing(stage.timed_at_once, before)))
     return max(moments, key=lambda terms: sum(term.size_bytes for term in terms))
 
 
@@ -249,6 +252,13 @@ def _changing(stage: Any, now: Layers, texts: Texts) -> Iterator[Term]:
     else:
         yield Term("copies while quantizing", REWRITE_COPIES * _size(now.anatomy))
         yield _arena(now, texts.calibration.batches(SCORED), "shorter `data.calibration` texts", sessions=1)
+
+
+def _timing(sessions: int, whole: Layers) -> Iterator[Term]:
+    """What a stage holds while it times variants of the whole model as they are deployed."""
+    yield Term("libraries of the export", EXPORT_LIBRARIES_BYTES)
+    yield Term("copies while exporting", EXPORT_COPIES * _size(whole.anatomy))
+    yield Term("weights in sessions", SESSION_COPIES * sessions * _size(whole.anatomy))
 
 
 def _training(training: Training, now: Layers, teacher: Layers, texts: Texts) -> Iterator[Term]:

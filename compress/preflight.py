@@ -16,6 +16,7 @@ from compress.lengths import lengths_of
 from compress.memory import Layers, Phase, Texts, foretold, peak, room
 from compress.recipe import Recipe
 from compress.runtime import runtime_of
+from compress.stage import Deploys
 from compress.task import Task, task_of
 
 UNLIMITED = 10**9
@@ -50,8 +51,11 @@ def check(recipe: Recipe, anatomy: Anatomy, *, longest: int, device: str) -> Non
         ModelError: a cut that can't be reached, or a runtime that can't run here.
         DataError: a shape that the model can't read.
     """
-    check_shapes(recipe.deploy.shapes, longest, only=task_of(recipe.model.task).modality == "image")
+    fixed = task_of(recipe.model.task).modality == "image"
+    check_shapes(recipe.deploy.shapes, longest, only=fixed)
     for stage in (*recipe.prepare, *recipe.stages):
+        if isinstance(stage, Deploys):
+            stage.check_deployment(recipe.deploy, longest, fixed=fixed)
         anatomy = stage.predict(anatomy)
     check_runtime(recipe, device)
 

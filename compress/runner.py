@@ -18,6 +18,7 @@ from compress.lineage import Lineage, Step, digest_of
 from compress.preflight import check, check_labels, check_memory, needs, texts_of
 from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
+from compress.runtime import runtime_of
 from compress.sources import Found, Sources
 from compress.stage import Context, Stage
 from compress.step import applied, settings_of
@@ -177,7 +178,8 @@ class Runner:
 
     def _kept(self, name: str, about: Mapping[str, Any], make: Callable[[], Any]) -> Any:
         """A value that stages of this and of other recipes share: from the store, or made now and put there."""
-        code = code_digest(make.__module__)
+        runtime = type(runtime_of(self.recipe.deploy.runtime)).__module__  # found by name: no import leads to it
+        code = [code_digest(module) for module in (make.__module__, runtime)]
         key = digest_of({"kept": about, "machine": processor(), "code": code, "versions": versions()})
 
         def stored() -> Any:
@@ -206,7 +208,7 @@ class Runner:
                 "device": self.device,
                 "threads": self.recipe.deploy.thread_count,
                 "seed": self.recipe.seed,
-                "code": _code(stage, bundle),
+                "code": _code(stage, bundle, self.recipe.deploy),
                 "versions": versions(),
             }
         )
@@ -232,12 +234,14 @@ def _digest_of_sight(sight: Split | Deploy | Bundle | None) -> Any:
     return sight.digest if sight is not None else None
 
 
-def _code(stage: Stage, bundle: Bundle) -> list[str]:
+def _code(stage: Stage, bundle: Bundle, deploy: Deploy) -> list[str]:
     """Digests of the code that makes a stage's outcome; what is found by name, its own imports do not reach."""
     metric = catalog.load("metrics", bundle.task.metrics[0])
     used: list[Any] = [type(stage), save, type(bundle.family), type(bundle.task), metric]
     if criterion := getattr(stage, "criterion", None):
         used.append(type(criterion))
+    if "deploy" in stage.sees:
+        used.append(type(runtime_of(deploy.runtime)))
     return [code_digest(thing.__module__) for thing in used]
 
 

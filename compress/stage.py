@@ -105,6 +105,17 @@ class Stage(Protocol):
 
 
 @runtime_checkable
+class Deploys(Protocol):
+    """A stage that may time models as they are deployed, and refuses before anything is done what it can't time."""
+
+    @property
+    def timed_at_once(self) -> int:
+        """How many models it holds open at a time for that."""
+
+    def check_deployment(self, deploy: Deploy, longest: int, *, fixed: bool) -> None: ...
+
+
+@runtime_checkable
 class Criterion(Protocol):
     """What a unit is worth: one score per unit of each group, higher = keep."""
 

@@ -29,6 +29,7 @@ from evaluation.quality.quality import (
     quality_rows,
     refuse_unlabelled,
 )
+from evaluation.quality.reading import reading_rows
 from evaluation.sitting import Conditions, Opened, Progress, Sitting, Subject
 from evaluation.size.cost import cost_rows
 from evaluation.size.parts import part_rows
@@ -69,6 +70,8 @@ def measure(
         broken = what_broke(opened, conditions, reference=next((name for name in baselines if name in names), None))
         parts = [row for one in opened for row in part_rows(one.name, one.subject.bundle.anatomy)]
         tables = {**broken, "parts": parts}
+        if reading := reading_rows(opened, conditions.test):
+            tables["reading"] = reading
     predictions = {one.name: one.predictions for one in opened}
     targets = tuple(one.subject.target for one in opened)
     return Sitting(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.pruning import __main__ as bench
-from bench.pruning import curves, latency, memory, oneshot, third
+from bench.pruning import choosing, curves, latency, memory, oneshot, third
 from bench.pruning.curves import BEST, FRACTIONS, KWON, METHODS, name_of
 from bench.pruning.latency import Cell
 from bench.pruning.part import Options
@@ -20,7 +20,7 @@ from bench.pruning.sweep import WHOLE, Method, read_sweep
 from compress.data import Split
 from compress.errors import DataError
 from compress.stages.prune import Prune
-from evaluation.measurement import Comparison, Measurement, Run, Target, read_run, write_run
+from evaluation.measurement import Comparison, Gate, Measurement, Run, Target, read_run, write_run
 from evaluation.quality.predictions import FOLDER, write_predictions
 from reports.page import render_html, render_markdown
 
@@ -29,7 +29,8 @@ SEEDS = (13, 14, 15)
 QUALITY: Mapping[Method, float] = {
     BEST: 0.99,
     Method("fisher", "none"): 0.9,
-    KWON: 0.95,
+    Method("fisher", "scales"): 0.95,
+    KWON: 0.93,
     **{method: 0.6 for method in METHODS if method.criterion in ("taylor", "magnitude", "random")},
 }
 """The share of what the uncut model has right that a method keeps when all FLOPs but 0.4 are gone."""
@@ -45,28 +46,33 @@ def flipped(scores: np.ndarray, share: float, random: np.random.Generator) -> np
     return np.where(random.random((len(scores), 1)) < share, scores[:, ::-1], scores)
 
 
+METHODS_OF = {
+    "oneshot": [method for method in METHODS if method.repair != "scales"],
+    "kwon": [method for method in METHODS if method.repair == "scales"],
+    "choice": [Method(criterion, BEST.repair) for criterion in choosing.CANDIDATES],
+}
+
+
 def sweep(folder: Path, name: str, seed: int, *, quality: Mapping[Method, float] = QUALITY, salt: str = "") -> Path:
     """A finished sweep, as `compress sweep` leaves it: what the bench reads of it."""
     random, labels = np.random.default_rng(seed), np.asarray(split().labels)
     right = np.stack([1.0 - labels, 1.0 * labels], axis=1)
     scores = {WHOLE: flipped(right, 0.1, np.random.default_rng(0))}  # the reference is the same for every seed
     lineage, targets, flops = [], [], {WHOLE: 100.0}
-    for method in METHODS:
-        if (method == KWON) != (name == "kwon"):
-            continue
-        for asked in FRACTIONS:
-            variant = f"flops={asked},{method.criterion},{method.repair}"
-            lost = (1 - quality[method]) * (1 - asked) / 0.6
+    for method in METHODS_OF[name]:
+        for asked in FRACTIONS if name != "choice" else FRACTIONS[-1:]:
+            variant = f"flops={asked},{method.criterion},{method.interactions},{method.repair}"
+            lost = (1 - quality.get(method, 0.6)) * (1 - asked) / 0.6
             scores[variant] = flipped(scores[WHOLE], lost, random)
             settings = {
                 "target": {"flops": asked},
-                "criterion": {"use": method.criterion},
+                "criterion": {"use": method.criterion} | ({} if method.interactions else {"interactions": False}),
                 "repair": method.repair,
             }
             lineage += [{"stage": stage, "variant": variant, "settings": settings} for stage in ("prune", "export")]
             targets.append(Target(name=variant, kind="variant", title=variant, runtime="onnxruntime", form="onnx"))
             flops[variant] = 100 * asked - 0.5
-    folder = folder / f"{name}-{seed}"
+    folder = folder / (name if name == "choice" else f"{name}-{seed}")
     shape = {"batch": 1, "tokens": 128}
     run = Run(
         name="sst2-oneshot",
@@ -122,6 +128,7 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("oneshot", "kwon"):
             sweep(folder, name, seed)
     own_run(folder)
+    sweep(folder, "choice", SEEDS[0])
     return folder
 
 
@@ -184,6 +191,7 @@ def test_a_rival_that_is_better_or_a_tie_anywhere_breaks_the_promise(tmp_path: P
         sweep(tmp_path, "oneshot", seed, quality={**QUALITY, rival: QUALITY[BEST]})
         sweep(tmp_path, "kwon", seed)
     own_run(tmp_path)
+    sweep(tmp_path, "choice", SEEDS[0])
     gates = {gate.name: gate.passed for gate in oneshot.found(options(tmp_path)).gates}
     before = {gate.name: gate.passed for gate in run.gates}
     assert (
@@ -197,12 +205,21 @@ def test_the_recipes_own_cut_has_to_be_as_fast_as_promised(
     sweeps: Path, tmp_path: Path, speedup: float, passed: bool
 ) -> None:
     read = [read_sweep(sweeps / f"{name}-{seed}") for seed in SEEDS for name in ("oneshot", "kwon")]
-    found = oneshot.as_run(read, read_run(own_run(tmp_path, speedup=speedup)), "command")
+    choice = read_sweep(sweeps / "choice")
+    found = oneshot.as_run(choice, read, read_run(own_run(tmp_path, speedup=speedup)), "command")
     [gate] = [gate for gate in found.gates if gate.name == "speedup_32x64"]
     assert (gate.value, gate.passed) == (speedup, passed)
     assert f"32x64: {speedup:.2f}x" in found.tables["study"]["told"][-1]
     with pytest.raises(DataError, match="no one speed-up at 32x64"):
-        oneshot.as_run(read, Run(name="sst2-oneshot"), "command")
+        oneshot.as_run(choice, read, Run(name="sst2-oneshot"), "command")
+
+
+def test_what_is_called_the_best_has_to_be_what_choosing_says(sweeps: Path, tmp_path: Path) -> None:
+    assert choosing.gate(read_sweep(sweeps / "choice")).passed
+    rival = Method("flap", BEST.repair)
+    found = choosing.gate(read_sweep(sweep(tmp_path, "choice", 13, quality={BEST: 0.5, rival: 1.0})))
+    assert not found.passed
+    assert "0.4 of the FLOPs: flap 0." in found.detail
 
 
 def test_a_test_against_itself_shows_nothing(sweeps: Path) -> None:
@@ -222,7 +239,7 @@ def test_sweeps_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     first = sweep(tmp_path, "oneshot", 13)
     with pytest.raises(DataError, match="another model or other test data"):
         curves.joined([read_sweep(first), read_sweep(sweep(tmp_path, "oneshot", 14, salt="!"))])
-    with pytest.raises(DataError, match=r"Kwon et al. 2022 at 0.75: 0 variants of 1 seeds"):
+    with pytest.raises(DataError, match=r"fisher \+ scales at 0.75: 0 variants of 1 seeds"):
         curves.joined([read_sweep(first)])
     broken = read_run(first).model_copy(update={"tables": {"variants": [{"variant": "a", "status": "failed"}]}})
     write_run(broken, first)
@@ -232,18 +249,21 @@ def test_sweeps_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 
 def test_pruning_took_what_the_log_says_past_midnight_as_well(tmp_path: Path) -> None:
     folder = sweep(tmp_path, "kwon", 13)
-    names = [f"flops={asked},fisher,scales" for asked in FRACTIONS]
+    names = [f"flops={asked},fisher,True,scales" for asked in FRACTIONS]
     log_of(folder).write_text(
         f"23:59:50 {names[0]}   0% sources fetch the model\n00:00:20 {names[0]}  67% 01-prune done\n"
         f"00:00:29 {names[0]} 100% 02-export done\n00:01:00 {names[1]}   0% sources\n"
         f"00:01:40 {names[1]}  80% 02-export\n"
         f"00:02:00 {names[2]}   0% sources\n00:02:40 {names[2]}  40% 01-prune\n00:02:50 baselines   0%\n"
     )
-    assert [variant.seconds for variant in read_sweep(folder).variants] == [30.0, 40.0, None, None]
+    took = [v.seconds for v in read_sweep(folder).variants if v.method.interactions]
+    assert took == [30.0, 40.0, None, None]
 
 
 def test_what_is_finished_is_not_made_again(sweeps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oneshot, "as_run", lambda read, recipe, _command: [*(one.name for one in read), recipe.name])
+    monkeypatch.setattr(
+        oneshot, "as_run", lambda one, read, recipe, _command: [*(each.name for each in [one, *read]), recipe.name]
+    )
     asked: list[list[str]] = []
 
     def compress(command: list[str], **_more: Any) -> Any:
@@ -254,13 +274,26 @@ def test_what_is_finished_is_not_made_again(sweeps: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr("bench.pruning.processes.subprocess.run", compress)
     names = [f"{name}-{seed}" for seed in SEEDS for name in ("oneshot", "kwon")]
-    assert oneshot.found(options(sweeps)) == [*names, "sst2-oneshot"]
+    assert oneshot.found(options(sweeps)) == ["choice", *names, "sst2-oneshot"]
     assert asked == []
     for _ in range(2):
         made(tmp_path / "runs" / "one", ["run", "sst2-oneshot"])
     assert [command[2:] for command in asked] == [
         ["compress", "run", "sst2-oneshot", "-o", str(tmp_path / "runs" / "one")]
     ]
+
+
+@pytest.mark.parametrize(("code", "failed"), [(0, False), (3, False), (2, True), (1, True), (130, True)])
+def test_a_gate_that_failed_is_no_command_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, failed: bool
+) -> None:
+    ended = type("Done", (), {"returncode": code})
+    monkeypatch.setattr("bench.pruning.processes.subprocess.run", lambda *_args, **_more: ended)
+    if failed:
+        with pytest.raises(RuntimeError, match=f"ends with exit code {code}"):
+            made(tmp_path / "one", ["run", "x"])
+    else:
+        assert made(tmp_path / "one", ["run", "x"]) == tmp_path / "one"
 
 
 def test_a_command_that_fails_says_so_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -357,6 +390,9 @@ def test_every_cut_is_of_its_own_shape_and_precision_and_timed_with_the_whole_on
     def compress(folder: Path, words: list[str]) -> Path:
         asked[folder.name] = words
         folder.mkdir(parents=True, exist_ok=True)
+        write_run(
+            Run(name="cut", gates=[Gate(name="agrees", limit=1, value=0, passed="0.33" not in folder.name)]), folder
+        )
         if words[0] == "measure":
             shape, precision = folder.name.split("-")[:2]
             write_run(sitting(Cell(shape, precision), {each: each for each in latency.TARGETS}), folder)
@@ -367,6 +403,8 @@ def test_every_cut_is_of_its_own_shape_and_precision_and_timed_with_the_whole_on
     assert len(run.gates) == 4
     assert all(gate.passed for gate in run.gates)
     assert len(asked) == 2 + 4 * (len(latency.TARGETS) + 1)
+    doubted = {(row["asked"], row["failed of the stages' gates"]) for row in run.tables["targets"]}
+    assert doubted == {(0.75, "none"), (0.5, "none"), (0.33, "agrees"), (0.25, "none")}
     cut, whole, timed = asked["32x64-int8-0.33"], asked["whole-fp32"], asked["32x64-int8-sitting"]
     assert {"deploy.shapes=[32x64]", "deploy.precision=int8"} < set(cut)
     assert json.loads(next(w for w in whole if w.startswith("stages="))[7:]) == [{"export": {"attention": "fused"}}]
@@ -442,7 +480,7 @@ def test_every_case_is_a_stage_that_a_recipe_may_have() -> None:
 
 def test_pages_say_and_draw_what_was_found_and_are_the_same_each_time(run: Run) -> None:
     text, page = render_markdown([run]), render_html([run])
-    assert "fisher + least squares was chosen on the dev split" in text
+    assert "fisher + least squares was chosen on rows of train" in text
     assert "![" in text
     assert page == render_html([run])
     for method in METHODS:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny import LABELS, logits_of, mixed_inputs, tiny_bundle
 
 import compress
+from compress import catalog
 from compress.bundle import Bundle, Form
 from compress.dissection import hidden_group
 from compress.errors import ModelError
@@ -399,7 +400,7 @@ def test_a_tokenizer_with_ids_that_the_model_has_not_is_refused(folder: Path):
         ("anatomy.json", {"hidden": 64}, r"make it \[120, 64\]"),
         ("anatomy.json", {"hidden": "24"}, "not an anatomy"),
         ("anatomy.json", {"groups": []}, "not an anatomy"),
-        ("anatomy.json", {"rest": {}}, "not what the weights say"),
+        ("anatomy.json", {"rest": {}}, "not an anatomy"),
         ("anatomy.json", {"format": 2}, "format 2, wanted 3"),
         ("config.json", {"head_dim": 3}, "head_dim is 3, the weights make 8"),
         ("config.json", {"num_key_value_heads": 3}, "num_attention_heads is 4, num_key_value_heads 3"),
@@ -416,3 +417,79 @@ def test_a_cut_folder_that_was_edited_by_hand_is_refused(
     _edit(tmp_path / file, lambda document: document.update(change))
     with pytest.raises(ModelError, match=message):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["distilbert", "gpt2", "bert"])
+def test_a_width_of_the_ffn_that_was_edited_is_told_whatever_its_key_is(family: str, tmp_path: Path):
+    whole = tiny_bundle(family)
+    ffn = whole.anatomy.of_axis("ffn")
+    masks = [torch.arange(group.units) < 40 for group in ffn]
+    save(whole.with_model(keep_units(whole.module, whole.family, ffn, masks)), tmp_path)
+    assert load(tmp_path).anatomy.of_axis("ffn")[0].units == 40
+    key = whole.family.ffn_key
+    _edit(tmp_path / "config.json", lambda document: document.update({key: 80}))
+    with pytest.raises(ModelError, match=f"{key} is 80, the weights make 40"):
+        load(tmp_path)
+
+
+def _rename_axes(document: dict[str, Any]) -> None:
+    for group in document["groups"]:
+        group["axis"] = "kv_groups" if group["axis"] == "heads" else group["axis"]
+
+
+def _fewer_heads(document: dict[str, Any]) -> None:
+    document["groups"][0]["units"] = 2
+
+
+def _cheaper_units(document: dict[str, Any]) -> None:
+    document["groups"][1]["unit_parameters"] -= 1
+
+
+def _no_axis(document: dict[str, Any]) -> None:
+    document["groups"][0]["axis"] = "hands"
+
+
+def _no_rest(document: dict[str, Any]) -> None:
+    document["rest"] = {}
+
+
+def _one_slice(document: dict[str, Any]) -> None:
+    document["groups"][0]["slices"] = document["groups"][0]["slices"][:1]
+
+
+@pytest.mark.parametrize("form", ["weights", "graph"])
+@pytest.mark.parametrize("change", [_rename_axes, _fewer_heads, _cheaper_units, _no_axis, _no_rest, _one_slice])
+def test_an_anatomy_that_was_edited_by_hand_is_refused_beside_weights_and_beside_a_graph(
+    form: str, change: Any, exported: dict[str, tuple[Bundle, Bundle]], tmp_path: Path
+):
+    source, made = exported["uneven-fused"]
+    for bundle in (source, made):
+        save(bundle, tmp_path)
+    place = tmp_path if form == "weights" else tmp_path / "onnx" / "model.onnx"
+    assert load(place).anatomy == source.anatomy
+    _edit(tmp_path / "anatomy.json", change)
+    with pytest.raises(ModelError, match="edited by hand"):
+        load(place)
+
+
+def test_heads_that_a_graph_does_not_have_are_told(exported: dict[str, tuple[Bundle, Bundle]], tmp_path: Path):
+    """Config and anatomy agree with each other, and the graph is of another cut."""
+    save(exported["uneven-fused"][0], tmp_path)
+    save(exported["uneven-fused"][1], tmp_path)
+    shutil.copyfile(exported["even-fused"][1].graph.path, tmp_path / "onnx" / "model.onnx")
+    with pytest.raises(ModelError, match=r"heads \[4, 3, 1, 2\], and model.onnx has \[4, 4, 4, 4\]"):
+        load(tmp_path / "onnx" / "model.onnx")
+
+
+@pytest.mark.parametrize("family", catalog.names("families"))
+def test_a_graph_beside_an_uneven_anatomy_loads_in_every_family(
+    family: str, exported: dict[str, tuple[Bundle, Bundle]], tmp_path: Path
+):
+    whole = tiny_bundle(family)
+    masks = [torch.arange(g.units) < max(1, g.units - (g.layer or 0)) for g in whole.anatomy.groups]
+    cut = whole.with_model(keep_units(whole.module, whole.family, whole.anatomy.groups, masks))
+    save(cut, tmp_path)
+    (tmp_path / "onnx").mkdir()
+    plain = exported["even-plain"][1].graph.path  # it does not tell its heads
+    shutil.copyfile(plain, tmp_path / "onnx" / "model.onnx")
+    assert load(tmp_path / "onnx" / "model.onnx").anatomy == cut.anatomy

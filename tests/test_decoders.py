@@ -12,14 +12,16 @@ import pytest
 import torch
 from task_samples import sample, task_bundle
 from tiny import LABELS, logits_of, mixed_inputs, tiny_bundle
+from torch import Tensor
 
+from compress.anatomy import Group
 from compress.batching import IGNORED, batches, in_order
 from compress.bundle import Bundle
 from compress.errors import ModelError
 from compress.feed import feed
 from compress.folder import load, save, source_bundle, stock_model
 from compress.lineage import Lineage
-from compress.surgery import keep_layers
+from compress.surgery import keep_layers, keep_units
 from compress.task import task_in, task_of
 
 EOS = 3
@@ -134,3 +136,21 @@ def test_layers_that_scale_by_their_number_keep_their_scores_when_others_leave(t
     assert torch.allclose(logits_of(cut.module, inputs), logits_of(plain.module, inputs), atol=1e-5)
     save(cut, tmp_path)
     assert torch.allclose(logits_of(load(tmp_path).module, inputs), logits_of(cut.module, inputs), atol=1e-5)
+
+
+def test_layers_that_scale_by_their_number_keep_their_scores_when_heads_leave_as_well():
+    whole = tiny_bundle("gpt2", scale_attn_by_inverse_layer_idx=True)
+    for index, block in enumerate(whole.module.transformer.h):
+        block.attn.scaling = 8**-0.5 / (index + 1)
+    heads = whole.anatomy.of_axis("heads")
+    masks = [torch.arange(group.units) < 2 for group in heads]
+    at_once = keep_units(whole.module, whole.family, heads, masks, layers=(2, 3))
+    in_turn = keep_units(keep_layers(whole.module, whole.family, (2, 3)), whole.family, *_first(whole, (2, 3), masks))
+    inputs = mixed_inputs(whole)
+    assert torch.allclose(logits_of(at_once, inputs), logits_of(in_turn, inputs), atol=1e-5)
+
+
+def _first(whole: Bundle, kept: tuple[int, ...], masks: list[Tensor]) -> tuple[list[Group], list[Tensor]]:
+    """The heads of a model that has only the kept layers, and as many of the masks."""
+    fewer = whole.anatomy.with_layers(kept)
+    return list(fewer.of_axis("heads")), masks[: len(kept)]

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from compress.anatomy import Group
 from compress.bundle import Bundle, plain_config
-from compress.dissection import anatomy_of
+from compress.dissection import anatomy_of, hidden_group
 from compress.errors import ModelError
 from compress.families.llama import Llama
 from compress.folder import load, save, stock_model
@@ -110,6 +110,49 @@ def test_an_even_cut_loads_in_the_stock_class(whole: Bundle, tmp_path: Path):
     stock = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True).eval()
     assert torch.allclose(answers(stock, whole), answers(cut.module, whole), atol=1e-5)
     assert (stock.lm_head.weight is stock.model.embed_tokens.weight) == whole.config["tie_word_embeddings"]
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_a_cut_of_the_hidden_size_equals_masking_it_and_reloads(whole: Bundle, uneven: bool, tmp_path: Path):
+    first = cut_to(whole, uneven)
+    group = hidden_group(first.module, first.family)
+    keep = torch.rand(group.units, generator=torch.Generator().manual_seed(5)) < 0.7
+    cut = first.with_model(keep_units(first.module, first.family, [group], [keep]))
+    assert cut.anatomy == first.anatomy.with_units({"hidden": int(keep.sum())})
+    assert cut.anatomy.parameters == sum(parameter.numel() for parameter in cut.module.parameters())
+    assert torch.allclose(answers(cut.module, whole), answers(_masked(first.module, keep), whole), atol=1e-4)
+    tied = whole.config["tie_word_embeddings"]
+    assert (cut.module.lm_head.weight is cut.module.model.embed_tokens.weight) == tied
+    save(cut, tmp_path)
+    again = load(tmp_path)
+    assert (again.config, again.anatomy) == (cut.config, cut.anatomy)
+    assert torch.equal(answers(again.module, whole), answers(cut.module, whole))
+    assert (again.module.lm_head.weight is again.module.model.embed_tokens.weight) == tied
+
+
+def _masked(model: nn.Module, keep: Tensor) -> nn.Module:
+    """A copy whose residual stream has nothing in the channels that leave; norms divide by those that stay alone."""
+    changed = copy.deepcopy(model)
+    share = (keep.sum() / len(keep)).sqrt()
+    with torch.no_grad():
+        changed.model.embed_tokens.weight.mul_(keep)
+        if changed.lm_head.weight is not changed.model.embed_tokens.weight:
+            changed.lm_head.weight.mul_(keep)
+        for layer in changed.model.layers:
+            for linear in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                linear.weight.mul_(keep[:, None])
+                if linear.bias is not None:
+                    linear.bias.mul_(keep)
+            for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+                _narrow(norm, share)
+        _narrow(changed.model.norm, share)
+    return changed
+
+
+def _narrow(norm: nn.Module, share: Tensor) -> None:
+    """A mean over all channels, most of them nothing, is this much smaller than one over those that stay."""
+    norm.weight.mul_(share)
+    norm.variance_epsilon = float(norm.variance_epsilon * share**2)
 
 
 def test_heads_that_do_not_divide_the_hidden_size_spoil_no_folder(tmp_path: Path):

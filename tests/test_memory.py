@@ -16,12 +16,14 @@ from small_run import ROOT, Small, command, make_small, outside, small_recipe, w
 from tiny import mixed_inputs, tiny_bundle
 
 from compress import catalog, memory, preflight
-from compress.anatomy import Anatomy
+from compress.anatomy import Amount, Anatomy
 from compress.bundle import Bundle
 from compress.errors import CompressError
 from compress.folder import save
 from compress.lengths import Lengths
 from compress.memory import Layers, Phase, Room, Term, Texts, foretold, peak, room
+from compress.pruning import latency
+from compress.pruning.target import Target
 from compress.recipe import Recipe, read_recipe
 from compress.stages.prune import Prune
 
@@ -54,6 +56,17 @@ def changed(recipe: Recipe, stage: int, **fields: Any) -> Recipe:
     stages = list(recipe.stages)
     stages[stage] = stages[stage].model_copy(update=fields)
     return recipe.model_copy(update={"stages": tuple(stages)})
+
+
+def test_models_that_are_open_to_be_timed_are_foretold(bundle: Bundle, recipe: Recipe) -> None:
+    big = replace(layers(bundle), anatomy=replace(bundle.anatomy, rest={**bundle.anatomy.rest, "head": Amount(10**9)}))
+    counted = foretold(recipe, big, texts(16))
+    timed = foretold(changed(recipe, 1, target=Target(latency=0.5)), big, texts(16))
+    place = [phase.name for phase in counted].index("02-prune")
+    sessions = [term for term in timed[place].terms if term.what == "weights in sessions"]
+    assert sessions
+    assert sessions[0].size_bytes >= (latency.TOGETHER + 1) * 4 * 10**9
+    assert timed[place].size_bytes > counted[place].size_bytes
 
 
 # What a backward pass needs

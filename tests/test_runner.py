@@ -22,12 +22,17 @@ from small_run import ROOT, Small, command, copy_of, few_rounds, finished_run, r
 import compress
 from compress.batching import batches, in_order
 from compress.bundle import Bundle, Form
+from compress.criteria.magnitude import Magnitude
 from compress.data import Split, load_data
+from compress.deploy import Deploy
 from compress.errors import CompressError, StoreError
+from compress.provenance import code_digest
+from compress.pruning.target import Target
 from compress.recipe import read_recipe
 from compress.runner import Executed, Runner
 from compress.runtime import runtime_of
 from compress.sources import Lock, Sources
+from compress.stages.prune import Prune
 from compress.store.inventory import LIMIT, stages
 from compress.store.locks import held
 from compress.store.store import Store
@@ -443,6 +448,16 @@ def test_changed_code_leaves_no_stale_stage(execute, monkeypatch, module):
     original = runner.code_digest
     monkeypatch.setattr(runner, "code_digest", lambda name: "changed" if name == module else original(name))
     assert "02-prune" in names_done(execute())
+
+
+def test_a_changed_runtime_leaves_nothing_stale_that_was_timed_on_it(bundle):
+    from compress import runner
+
+    of_runtime = code_digest("compress.runtimes.onnxruntime")
+    timed, counted = (Prune(target=Target(**{kind: 0.5}), criterion=Magnitude()) for kind in ("latency", "flops"))
+    assert of_runtime in runner._code(timed, bundle, Deploy())
+    assert of_runtime not in runner._code(counted, bundle, Deploy())
+    assert of_runtime not in runner._code(timed, bundle, Deploy(runtime="torch-fp32"))
 
 
 def test_a_damaged_entry_is_made_again_and_comes_out_the_same(execute):

@@ -17,10 +17,11 @@ from evaluation.statistics.significance import holm
 
 FRACTIONS = (0.75, 0.6, 0.5, 0.4)
 BEST = Method("fisher", "least_squares")
-KWON = Method("fisher", "scales")
+KWON = Method("fisher", "scales", interactions=False)
 METHODS = (
     BEST,
     Method("fisher", "none"),
+    Method("fisher", "scales"),
     KWON,
     *(Method(criterion, repair) for criterion in ("taylor", "magnitude", "random") for repair in (BEST.repair, "none")),
 )
@@ -37,7 +38,7 @@ def name_of(method: Method) -> str:
     """What a reader calls it."""
     if method == KWON:
         return "Kwon et al. 2022"
-    return f"{method.criterion} + least squares" if method.repair == BEST.repair else method.criterion
+    return method.criterion + {"none": "", BEST.repair: " + least squares"}.get(method.repair, f" + {method.repair}")
 
 
 def joined(sweeps: Sequence[Sweep]) -> Points:

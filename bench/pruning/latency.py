@@ -44,6 +44,10 @@ class Cell(NamedTuple):
         return f"{self.precision} {self.shape}"
 
 
+Doubted = tuple[Cell, float]
+"""A cell, and the target asked for there."""
+
+
 class Reached(NamedTuple):
     """What came of one target. `fraction` is of the whole model's time; `noise` is how far from 1 the ratio of a model
     to its own twin was in the same sitting, without the least noise that verdicts of speed allow for."""
@@ -79,19 +83,24 @@ def found(options: Options) -> Run:
     targets: Sequence[float] = TARGETS
     if options.small:
         cells, targets = cells[:1], TARGETS[1:2]
-    sittings = {cell: read_run(_sitting(cell, targets, options)) for cell in cells}
-    return as_run(sittings, targets, options.command)
+    sittings, doubts = {}, dict[Doubted, list[str]]()
+    for cell in cells:
+        root = options.work / "latency"
+        cuts = {asked: _run(cell, asked, root, options) for asked in targets}
+        sittings[cell] = read_run(_sitting(cell, [_run(cell, None, root, options), *cuts.values()], options))
+        for asked, folder in cuts.items():
+            doubts[cell, asked] = [gate.name for gate in read_run(folder).gates if not gate.passed]
+    return as_run(sittings, targets, options.command, doubts)
 
 
-def _sitting(cell: Cell, targets: Sequence[float], options: Options) -> Path:
+def _sitting(cell: Cell, folders: Sequence[Path], options: Options) -> Path:
     """A fresh process that times the whole model and its cuts."""
-    root = options.work / "latency"
-    folders = [_run(cell, None, root, options), *(_run(cell, asked, root, options) for asked in targets)]
     graphs = [str(folder / "model" / "onnx" / _FILES[cell.precision]) for folder in folders]
     words = ["measure", *graphs, "--data", options.validation, "--columns", "text=sentence,label=label"]
     words += ["--latency", cell.shape, "--rounds", str(options.rounds), "--no-footprint", "--no-quote"]
     threads = _recipe()["deploy"]["threads"]
-    return made(root / f"{cell.shape}-{cell.precision}-sitting", [*words, "--threads", str(threads)])
+    sitting = options.work / "latency" / f"{cell.shape}-{cell.precision}-sitting"
+    return made(sitting, [*words, "--threads", str(threads)])
 
 
 def _run(cell: Cell, asked: float | None, root: Path, options: Options) -> Path:
@@ -125,8 +134,17 @@ def _recipe() -> dict[str, Any]:
     return read
 
 
-def as_run(sittings: Mapping[Cell, Run], targets: Sequence[float], command: str) -> Run:
-    """What the sittings say of each target."""
+def as_run(
+    sittings: Mapping[Cell, Run],
+    targets: Sequence[float],
+    command: str,
+    doubts: Mapping[Doubted, Sequence[str]] | None = None,
+) -> Run:
+    """What the sittings say of each target.
+
+    Args:
+        doubts: by cell and target, names of the stages' own gates that the cut failed.
+    """
     reached = [one for cell, run in sittings.items() for one in _reached(cell, run, targets)]
     first = next(iter(sittings.values()))
     told = {key: value for key, value in first.environment.items() if key != "command"}
@@ -137,7 +155,10 @@ def as_run(sittings: Mapping[Cell, Run], targets: Sequence[float], command: str)
         measurements=[row for one in reached for row in _measured(one)],
         comparisons=[row for cell, run in sittings.items() for row in _speedups(cell, run, targets)],
         gates=[_gate(cell, [one for one in reached if one.cell == cell]) for cell in sittings],
-        tables={"study": _study(reached, list(sittings)), "targets": [_row(one) for one in reached]},
+        tables={
+            "study": _study(reached, list(sittings)),
+            "targets": [_row(one, (doubts or {}).get((one.cell, one.asked), ())) for one in reached],
+        },
     )
 
 
@@ -208,7 +229,7 @@ def _gate(cell: Cell, reached: Sequence[Reached]) -> Gate:
     return Gate(name=name, limit=WITHIN, value=off, passed=off <= WITHIN, target=str(cell), detail=detail)
 
 
-def _row(one: Reached) -> dict[str, Any]:
+def _row(one: Reached, doubts: Sequence[str]) -> dict[str, Any]:
     return {
         "precision": one.cell.precision,
         "shape": one.cell.shape,
@@ -224,6 +245,7 @@ def _row(one: Reached) -> dict[str, Any]:
         "within 5 %": one.surely_off <= STRETCH,
         "within 10 %, noise not taken off": abs(one.off) <= WITHIN,
         "accuracy": round(one.accuracy, 4),
+        "failed of the stages' gates": ", ".join(doubts) or "none",
     }
 
 

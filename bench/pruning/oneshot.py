@@ -2,7 +2,8 @@
 what speed comes of it.
 
 Each seed is a sweep of its own: it draws the calibration examples, and what `random` keeps. The criterion with its
-repair that is called the best was chosen on the dev split; here, on the test split, it is tested against all others.
+repair that is called the best was chosen on rows of train (`choosing`); here, on the test split, it is tested against
+all others.
 """
 
 from __future__ import annotations
@@ -11,8 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.pruning import curves
-from bench.pruning.curves import BEST, FRACTIONS, KWON, METHODS, OF_ONE_RUN, SIGNIFICANT, UNCUT, Points, name_of
+from bench.pruning import choosing, curves
+from bench.pruning.curves import (
+    BEST,
+    FRACTIONS,
+    KWON,
+    METHODS,
+    OF_ONE_RUN,
+    SIGNIFICANT,
+    UNCUT,
+    Points,
+    name_of,
+)
 from bench.pruning.part import Options, tell
 from bench.pruning.processes import made
 from bench.pruning.sweep import WHOLE, Sweep, read_sweep
@@ -34,7 +45,10 @@ _SWEEPS: Mapping[str, Sequence[str]] = {
         f"stages.prune.criterion={','.join(_CRITERIA)}",
         f"stages.prune.repair={BEST.repair},none",
     ),
-    "kwon": (f"stages.prune.repair={KWON.repair}",),
+    "kwon": (
+        "stages.prune.criterion={use: fisher},{use: fisher, interactions: false}",
+        f"stages.prune.repair={KWON.repair}",
+    ),
 }
 
 
@@ -45,8 +59,9 @@ def found(options: Options) -> Run:
         RuntimeError: a sweep failed.
         DataError: sweeps of different models or data, or one that lacks a variant.
     """
+    choice = read_sweep(_made("choice", ["sweep", RECIPE, *_SHAPE, *choosing.words(options.seeds[0])], options))
     sweeps = [read_sweep(_sweep(name, seed, options)) for seed in options.seeds for name in _SWEEPS]
-    return as_run(sweeps, read_run(_made("oneshot-run", ["run", RECIPE], options)), options.command)
+    return as_run(choice, sweeps, read_run(_made("oneshot-run", ["run", RECIPE], options)), options.command)
 
 
 def _sweep(name: str, seed: int, options: Options) -> Path:
@@ -62,8 +77,12 @@ def _made(folder: str, words: Sequence[str], options: Options) -> Path:
     return made(options.work / folder, [*words, *options.settings, "--set", "gates={}"])
 
 
-def as_run(sweeps: Sequence[Sweep], recipe: Run, command: str) -> Run:
-    """What the sweeps say together, and what the recipe as it stands says of speed."""
+def as_run(choice: Sweep, sweeps: Sequence[Sweep], recipe: Run, command: str) -> Run:
+    """What the sweeps say together, and what the recipe as it stands says of speed.
+
+    Args:
+        choice: what the best was chosen by.
+    """
     points = curves.joined(sweeps)
     first, seeds = sweeps[0], sorted({sweep.seed for sweep in sweeps})
     uncut = [next(sweep.uncut for sweep in sweeps if sweep.seed == seed) for seed in seeds]
@@ -86,10 +105,11 @@ def as_run(sweeps: Sequence[Sweep], recipe: Run, command: str) -> Run:
         },
         measurements=measurements,
         comparisons=[*lost, *tests, *speedups],
-        gates=[*_beaten(tests), *_quick(measurements), _fast(speedups)],
+        gates=[choosing.gate(choice), *_beaten(tests), *_quick(measurements), _fast(speedups)],
         tables={
             "study": _study(lost, tests, speedups, seeds, len(first.uncut)),
             f"{name_of(BEST)} against each other method": rows,
+            "choice, on rows of train that pruning does not read": choosing.rows(choice),
             "accuracy of each seed": _seed_rows(points, seeds),
             "sweeps": [_sweep_row(sweep) for sweep in sweeps],
         },
@@ -185,9 +205,9 @@ def _study(
         "told": [
             f"Heads and FFN channels are cut in one shot, without training. Accuracy lost with {name_of(BEST)}, by how "
             f"much the FLOPs change: {'; '.join(told)}. In brackets 95 % intervals, on {count:,} examples and {over}.",
-            f"{name_of(BEST)} was chosen on the dev split. On the test split it is tested against each other method at "
-            f"each fraction: {verdicts.count('better')} of {len(tests)} times better, {verdicts.count('tie')} ties, "
-            f"{verdicts.count('worse')} times worse.",
+            f"{name_of(BEST)} was chosen on rows of train that pruning does not read. On the test split it is tested "
+            f"against each other method at each fraction: {verdicts.count('better')} of {len(tests)} times better, "
+            f"{verdicts.count('tie')} ties, {verdicts.count('worse')} times worse.",
             f"The recipe as it stands cuts to {speedups[0].conditions['flops_asked']:g} of the FLOPs. In "
             "onnxruntime its graph is so much faster than the uncut model's, both in float32 and timed in turn: "
             f"{'; '.join(times)}.",
@@ -209,7 +229,7 @@ def _study(
                 "lines": [
                     {
                         "target": name_of(method),
-                        "group": name_of(KWON) if method == KWON else method.criterion,
+                        "group": name_of(method) if method.repair == KWON.repair else method.criterion,
                         "dashed": method.repair == "none",
                     }
                     for method in METHODS
@@ -221,8 +241,9 @@ def _study(
             "of the bootstrap are adjusted by Holm's method over all of them. The table also has what they are where "
             "seeds are taken for a sample too, of which three say little.",
             f'{name_of(KWON)} is our own plain rendering of Kwon et al. 2022, "A Fast Post-Training Pruning Framework '
-            'for Transformers": Fisher scores of masks, an exact choice within the FLOPs, then masks that are scaled '
-            "by least squares and folded into the weights. It is not their program.",
+            'for Transformers": the diagonal of the Fisher matrix of masks, an exact choice within the FLOPs, then '
+            "masks that are scaled by least squares and folded into the weights. It is not their program, and leaves "
+            "out their swapping of masks within a layer; fisher + scales has interactions within a layer instead.",
         ],
     }
 

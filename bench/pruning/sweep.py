@@ -28,6 +28,8 @@ class Method(NamedTuple):
 
     criterion: str
     repair: str
+    interactions: bool = True
+    """Of the criterion fisher: whether units are judged beside those that left before, or by F's diagonal alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,8 @@ def read_sweep(folder: Path) -> Sweep:
         counted = run.measured(name, "flops", **whole.conditions)
         assert counted is not None, "counted at the baseline's shape, in a graph as well"
         right = right_of(read_predictions(folder / FOLDER / f"{name}.npz"))
-        method = Method(settings["criterion"]["use"], settings["repair"])
+        criterion = settings["criterion"]
+        method = Method(criterion["use"], settings["repair"], criterion.get("interactions", True))
         left = counted.value / whole.value
         variants.append(Variant(method, settings["target"]["flops"], left, right, took.get(name)))
     return Sweep(folder.name, run, kept.data, kept.examples, right_of(kept), tuple(variants))

@@ -32,6 +32,7 @@ class Distilbert(Family):
 
     name: ClassVar[str] = "distilbert"
     model_types: ClassVar[tuple[str, ...]] = ("distilbert",)
+    ffn_key: ClassVar[str] = LAYER.config_ffn
 
     def tiny(self, labels: int) -> PretrainedConfig:
         from transformers import DistilBertConfig

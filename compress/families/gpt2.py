@@ -47,6 +47,7 @@ class Gpt2(Family):
 
     name: ClassVar[str] = "gpt2"
     model_types: ClassVar[tuple[str, ...]] = ("gpt2",)
+    ffn_key: ClassVar[str] = LAYER.config_ffn
     normed_last: ClassVar[bool] = True
     causal: ClassVar[bool] = True
     pads_behind: ClassVar[bool] = True
@@ -116,6 +117,7 @@ class Gpt2(Family):
 def _scale_queries(attention: Any, factor: float) -> None:
     import torch
 
+    queries = len(weight_of(attention.c_attn)) // 3  # by the weights: heads may have left since `split_size` was set
     with torch.no_grad():
-        weight_of(attention.c_attn)[: attention.split_size] *= factor
-        attention.c_attn.bias[: attention.split_size] *= factor
+        weight_of(attention.c_attn)[:queries] *= factor
+        attention.c_attn.bias[:queries] *= factor

@@ -76,7 +76,7 @@ class Mpnet(Family):
         model.config.num_attention_heads = cast("Any", model.base_model).encoder.relative_attention_bias.embedding_dim
 
     def make_room(self, config: PretrainedConfig, anatomy: Anatomy) -> None:
-        width = anatomy.of_axis("heads")[0].slices[0].span
+        width = next(group for group in anatomy.groups if group.heads).slices[0].span
         config.hidden_size = config.num_attention_heads * width  # heads of the table, which no layer has more of
 
     def fits_stock_class(self, model: PreTrainedModel) -> bool:

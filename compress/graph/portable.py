@@ -98,11 +98,13 @@ def _places(graph: OnnxGraph) -> set[str]:
 
 def _texts(message: Any) -> Iterator[str]:
     """Every text in a protobuf message, names and notes alike; the weights' bytes are no text."""
+    from google.protobuf.message import Message
+
     waiting = [message]
     while waiting:
         here = waiting.pop()
         for field, value in here.ListFields():
             if field.message_type is not None:
-                waiting += list(value) if hasattr(value, "__iter__") else [value]
+                waiting += [value] if isinstance(value, Message) else list(value)
             elif field.type == field.TYPE_STRING:
                 yield from [value] if isinstance(value, str) else value

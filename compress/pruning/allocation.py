@@ -72,17 +72,20 @@ def everything(anatomy: Anatomy, groups: Sequence[Group]) -> Kept:
     return Kept({group.name: group.units for group in groups}, tuple(range(anatomy.layers)))
 
 
-def by_rank(scored: Scored, *, budget: float, cost: Cost) -> Kept:
+def by_rank(scored: Scored, *, budget: float, cost: Cost, of: float | None = None) -> Kept:
     """The units with the lowest score per cost leave first, over all groups at once, until the cost is in the budget.
 
     Units of a group leave in blocks, the weakest first, so that what stays is a multiple of one; every group keeps at
     least one. Where layers may leave, what is left of one does so as a whole when it is the cheapest: once its groups
     have nothing more to give, or at once where no group of it may be cut.
 
+    Args:
+        of: what the cost is told as a fraction of, in a fault: of the model that came in, where this is a later cut.
+
     Raises:
         ModelError: the budget is below what the smallest model costs; the message names the nearest reachable.
     """
-    return _Ranking(scored, cost).down_to(budget)
+    return _Ranking(scored, cost).down_to(budget, of)
 
 
 class _Ranking:
@@ -109,10 +112,10 @@ class _Ranking:
     def kept(self) -> Kept:
         return Kept(dict(self.units), tuple(self.layers))
 
-    def down_to(self, budget: float) -> Kept:
+    def down_to(self, budget: float, of: float | None) -> Kept:
         while self.cost(self.kept.of(self.scored.anatomy)) > budget:
             if not self.waiting:
-                raise _unreachable(self.scored.anatomy, self.cost, self.kept, budget)
+                raise _unreachable(self.scored.anatomy, self.cost, self.kept, budget, of)
             _, what, place = heapq.heappop(self.waiting)
             if what == "layer":
                 self._drop(place)
@@ -164,28 +167,35 @@ class _Ranking:
             self.layers.remove(layer)
 
 
-def evenly(scored: Scored, *, budget: float, cost: Cost) -> Kept:
+def evenly(scored: Scored, *, budget: float, cost: Cost, of: float | None = None) -> Kept:
     """The same fraction of every group's units, and of the layers where they may leave, the strongest: the largest
     fraction that is within the budget.
 
     Rounding makes many groups lose a block at the same fraction; the first of them keep theirs where the budget allows.
 
+    Args:
+        of: as in `by_rank`.
+
     Raises:
         ModelError: the budget is below what the smallest model costs; the message names the nearest reachable.
     """
-    anatomy, groups = scored.anatomy, scored.groups
-    steps = max([anatomy.layers, *(group.units for group in groups)])
-    larger = everything(anatomy, groups)
+    anatomy = scored.anatomy
+    steps = max([anatomy.layers, *(group.units for group in scored.groups)])
+    larger = everything(anatomy, scored.groups)
     for step in range(steps, -1, -1):
-        units = {g.name: _rounded(g.units * step / steps, scored.block(g), g.units) for g in groups}
-        left = Kept(units, _strongest_layers(scored, max(1, round(anatomy.layers * step / steps))))
+        left = _share(scored, step / steps)
         if cost(left.of(anatomy)) <= budget:
             for name, count in larger.units.items():
                 tried = Kept({**left.units, name: count}, left.layers)
                 left = tried if cost(tried.of(anatomy)) <= budget else left
             return left
         larger = left
-    raise _unreachable(anatomy, cost, larger, budget)
+    raise _unreachable(anatomy, cost, larger, budget, of)
+
+
+def smallest(scored: Scored) -> Kept:
+    """One unit or block of every group, and one layer where layers may leave."""
+    return _share(scored, 0.0)
 
 
 def strongest(scores: Float[Tensor, "unit"], count: int) -> Bool[Tensor, "unit"]:
@@ -215,15 +225,21 @@ def _strongest_layers(scored: Scored, count: int) -> tuple[int, ...]:
     return tuple(sorted(sorted(every, key=lambda layer: -worth[layer])[:count]))
 
 
+def _share(scored: Scored, fraction: float) -> Kept:
+    """So much of each group's units and of the layers, rounded to blocks, and one at least."""
+    units = {g.name: _rounded(g.units * fraction, scored.block(g), g.units) for g in scored.groups}
+    return Kept(units, _strongest_layers(scored, max(1, round(scored.anatomy.layers * fraction))))
+
+
 def _rounded(count: float, size: int, units: int) -> int:
     """`count` as a whole number of blocks, at least one, and never more than there are units."""
     return min(units, max(1, round(count / size)) * size)
 
 
-def _unreachable(anatomy: Anatomy, cost: Cost, smallest: Kept, budget: float) -> ModelError:
-    nearest = cost(smallest.of(anatomy)) / cost(anatomy)
-    layers = "" if len(smallest.layers) == anatomy.layers else " that stays"
+def _unreachable(anatomy: Anatomy, cost: Cost, least: Kept, budget: float, of: float | None) -> ModelError:
+    whole = cost(anatomy) if of is None else of
+    layers = "" if len(least.layers) == anatomy.layers else " that stays"
     return ModelError(
-        f"prune: the target is {budget / cost(anatomy):.3f} of what came in; the nearest that these axes can reach "
-        f"is {nearest:.3f}, with one unit or block left in every layer{layers}"
+        f"prune: the target is {budget / whole:.3f} of what came in; the nearest that these axes can reach "
+        f"is {cost(least.of(anatomy)) / whole:.3f}, with one unit or block left in every layer{layers}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -43,8 +44,16 @@ class Counted:
     cost: Cost
 
     def group(self, group: Group, units: int) -> float:
-        one = self.cost(self.anatomy) - self.cost(self.anatomy.with_units({group.name: group.units - 1}))
-        return float(units * one)
+        return float(units * self._units[group.name])
+
+    @cached_property
+    def _units(self) -> dict[str, int]:
+        """What one unit of each group costs, at this hidden size."""
+        whole = self.cost(self.anatomy)
+        return {
+            group.name: whole - self.cost(self.anatomy.with_units({group.name: group.units - 1}))
+            for group in self.anatomy.groups
+        }
 
     def layer(self, layer: int) -> float:
         if self.anatomy.layers == 1:
@@ -58,7 +67,7 @@ class Counted:
         return float(self.cost(self.anatomy))
 
 
-def optimal(scored: Scored, *, budget: float, costs_of: Callable[[Anatomy], Costs]) -> Kept:
+def optimal(scored: Scored, *, budget: float, costs_of: Callable[[Anatomy], Costs], of: float | None = None) -> Kept:
     """Those choices whose removed scores add up to the least of all within the budget.
 
     A group keeps whole blocks, and at least one; within it the strongest units stay. A layer that may leave as a whole
@@ -69,6 +78,7 @@ def optimal(scored: Scored, *, budget: float, costs_of: Callable[[Anatomy], Cost
     Args:
         budget: for the whole model.
         costs_of: the costs of a model of another hidden size, all else being whole.
+        of: what the cost is told as a fraction of, in a fault: of the model that came in, where this is a later cut.
 
     Raises:
         ModelError: the budget is below what the smallest choice costs; the message names the nearest reachable.
@@ -84,7 +94,7 @@ def optimal(scored: Scored, *, budget: float, costs_of: Callable[[Anatomy], Cost
             units = found[1].units if width is None else {**found[1].units, "hidden": width}
             best = (loss + found[0], Kept(units, found[1].layers))
     if best is None:
-        whole = _Problem.of(scored, costs_of(scored.anatomy)).whole
+        whole = costs_of(scored.anatomy).whole() if of is None else of
         raise ModelError(
             f"prune: the target is {budget / whole:.3f} of what came in; the nearest that these axes can reach is "
             f"{nearest / whole:.3f}, with one unit or block left in every layer"
@@ -141,10 +151,6 @@ class _Problem:
             layers.append((parts, its, worth))
         inside = sum(part.costs[0] for parts, _, _ in layers for part in parts)
         return cls(layers, costs.whole() - inside)
-
-    @property
-    def whole(self) -> float:
-        return self.rest + sum(part.costs[0] for parts, _, _ in self.layers for part in parts)
 
     @property
     def least(self) -> float:

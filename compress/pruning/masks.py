@@ -67,10 +67,12 @@ def mask_gradients(
 
 
 def _catch_input(model: PreTrainedModel, path: str, inputs: list[Tensor]) -> Any:
-    """Keep what a reader is given, each time it runs."""
+    """Keep what a reader is given, each time it runs, as a tensor of its own: others read the same, and its gradient
+    has to be that of this reading alone."""
 
-    def keep(_module: object, args: tuple[Tensor, ...]) -> None:
-        inputs.append(args[0])
+    def keep(_module: object, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        inputs.append(args[0].view_as(args[0]))
+        return inputs[-1], *args[1:]
 
     return model.get_submodule(path).register_forward_pre_hook(keep)
 

@@ -63,7 +63,7 @@ def repair(
 
     Raises:
         DataError: there are no calibration examples.
-        ModelError: `way` is `bias`, and a reader has none.
+        ModelError: `way` is `bias`, and a reader has none; or what a reader is given or gives is not finite.
     """
     import torch
 
@@ -78,6 +78,8 @@ def repair(
             context.progress(done / len(sets), f"repair {together[0].path}")
             for first in range(1, runs + 1):
                 gram, crosses = _moments(theirs, ours, together, first, batches)
+                if not all(bool(each.isfinite().all()) for each in (gram, *crosses)):
+                    raise ModelError(f"prune: repair {way}: what {together[0].path} is given or gives is not finite")
                 for reader, cross in zip(together, crosses, strict=True):
                     _SOLVERS[way](model.get_submodule(reader.path), gram, cross, reader)
     model.cpu()
@@ -167,6 +169,14 @@ def _moments(
     return gram, crosses
 
 
+def _with_ridge(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Where nothing was seen at all the ridge still has some size: there the solution is then to change nothing."""
+    import torch
+
+    size = (RIDGE * gram.diagonal().mean()).clamp_min(torch.finfo(gram.dtype).eps)
+    return gram + size * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+
+
 def _solve_weights(linear: Any, gram: Tensor, cross: Tensor, _reader: _Reader) -> None:
     """Solve the ridge problem around the present weights and write the solution into `linear`."""
     import torch
@@ -176,8 +186,7 @@ def _solve_weights(linear: Any, gram: Tensor, cross: Tensor, _reader: _Reader) -
         gram, cross = gram[:-1, :-1], cross[:-1]
     weight = weight_of(linear)
     present = torch.cat([weight, *([linear.bias[:, None]] if biased else [])], dim=1).T.double()
-    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    change = torch.linalg.solve(gram + ridge, cross - gram @ present)
+    change = torch.linalg.solve(_with_ridge(gram), cross - gram @ present)
     solved = (present + change).T.to(weight.dtype)
     weight.copy_(solved[:, : weight.shape[1]])
     if biased:
@@ -200,8 +209,7 @@ def _solve_scales(linear: Any, gram: Tensor, cross: Tensor, reader: _Reader) -> 
     units = weight.shape[1] // reader.span
     products = (inputs * (weight.T @ weight)).view(units, reader.span, units, reader.span).sum(dim=(1, 3))
     wanted = (goal * weight.T).sum(dim=1).view(units, reader.span).sum(dim=1)
-    ridge = RIDGE * products.diagonal().mean() * torch.eye(units, dtype=products.dtype, device=products.device)
-    change = torch.linalg.solve(products + ridge, wanted - products.sum(dim=1))
+    change = torch.linalg.solve(_with_ridge(products), wanted - products.sum(dim=1))
     present.mul_((1 + change).repeat_interleave(reader.span).to(present.dtype))
 
 

@@ -23,7 +23,7 @@ def kept_table(scored: Scored, kept: Kept, keep: Sequence[Bool[Tensor, "unit"]])
             "score_max": float(score.max()),
         }
         for group, score, mask in zip(scored.groups, scored.scores, keep, strict=True)
-        if group.layer is None or group.layer in {scored.anatomy.runs[layer] for layer in kept.layers}
+        if group.layer is None or group.layer in _layers_that_stayed(scored, kept)
     ]
     if scored.layers is not None:
         spread = {"score_min": min(scored.layers), "score_max": max(scored.layers)}
@@ -31,11 +31,22 @@ def kept_table(scored: Scored, kept: Kept, keep: Sequence[Bool[Tensor, "unit"]])
     return rows
 
 
-def unit_table(scored: Scored, keep: Sequence[Bool[Tensor, "unit"]]) -> list[dict[str, Any]]:
+def unit_table(scored: Scored, kept: Kept, keep: Sequence[Bool[Tensor, "unit"]]) -> list[dict[str, Any]]:
     """One row a head, or KV group: its score before the cut and whether it stayed; the report draws a heat map."""
+    stayed = _layers_that_stayed(scored, kept)
     return [
-        {"layer": group.layer, "head": head, "score": float(score[head]), "kept": bool(mask[head])}
+        {
+            "layer": group.layer,
+            "head": head,
+            "score": float(score[head]),
+            "kept": group.layer in stayed and bool(mask[head]),
+        }
         for group, score, mask in zip(scored.groups, scored.scores, keep, strict=True)
         if group.heads
         for head in range(group.units)
     ]
+
+
+def _layers_that_stayed(scored: Scored, kept: Kept) -> set[int]:
+    """By the numbers that groups know them by."""
+    return {scored.anatomy.runs[layer] for layer in kept.layers}

@@ -30,6 +30,10 @@ class Target(Settings):
         given = [name for name in KINDS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"wanted exactly one of {', '.join(KINDS)}; got {given or 'none'}")
+        for name, kind in (("tokens", "flops"), ("shape", "latency"), ("attention", "latency")):
+            # By value: a resolved recipe spells out every default.
+            if kind != self.kind and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is of no meaning to a target in {self.kind}; it goes with {kind}")
         return self
 
     @property
@@ -44,5 +48,5 @@ class Target(Settings):
     def cost(self, anatomy: Anatomy) -> int:
         """What the target counts, of a whole model; FLOPs stand in for latency where nothing is measured."""
         if self.kind in ("flops", "latency"):
-            return anatomy.flops(1, self.tokens)
+            return anatomy.flops(1, self.tokens if self.shape is None else self.shape.tokens)
         return anatomy.encoder_parameters if self.kind == "encoder_parameters" else anatomy.parameters

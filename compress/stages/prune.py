@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from compress.anatomy import Anatomy, Group
 from compress.bundle import Form
 from compress.choices import CriterionChoice
+from compress.deploy import Deploy, check_shapes
 from compress.dissection import hidden_group
 from compress.errors import ModelError
 from compress.feed import placed
-from compress.pruning.allocation import Kept, Scored, by_rank, evenly, everything
+from compress.pruning.allocation import Kept, Scored, by_rank, evenly, everything, smallest
 from compress.pruning.knapsack import Counted, optimal
-from compress.pruning.latency import for_latency
+from compress.pruning.latency import TOGETHER, check_precision, for_latency
 from compress.pruning.repair import Way, repair
 from compress.pruning.schedule import fractions
 from compress.pruning.scores import scored_for
@@ -119,8 +120,9 @@ class Prune(Settings):
         return cut
 
     def predict(self, anatomy: Anatomy) -> Anatomy:
-        """The anatomy that the stage would leave, to within a unit or block: units are dropped evenly. How many tokens
-        leave is known once the texts are read."""
+        """The anatomy that the stage would leave, were every axis cut evenly: as large as the target says, to within a
+        unit or block, though how that is shared among axes and layers follows from scores. Of a latency FLOPs are what
+        is foretold by. How many tokens leave is known once the texts are read."""
         if self.target is None:
             return anatomy
         self._refuse_absent(anatomy)
@@ -132,6 +134,25 @@ class Prune(Settings):
             return []
         return [(self.distill, self._evenly(anatomy, left)) for left in fractions(self.target.fraction, self.steps)]
 
+    @property
+    def timed_at_once(self) -> int:
+        """How many models are open at a time while latency is measured; the whole one is among them."""
+        return TOGETHER + 1 if self.target is not None and self.target.kind == "latency" else 0
+
+    def check_deployment(self, deploy: Deploy, longest: int, *, fixed: bool) -> None:
+        """See that latency can be measured as it is deployed, if that is the target.
+
+        Args:
+            longest: tokens that the model reads at most; where `fixed`, as pictures are, always.
+
+        Raises:
+            DataError: it can't read the shape.
+            ModelError: no graph can be made in the precision.
+        """
+        if self.target is not None and self.target.kind == "latency":
+            check_shapes([self.target.shape or deploy.shapes[0]], longest, only=fixed)
+            check_precision(deploy)
+
     def _evenly(self, anatomy: Anatomy, fraction: float) -> Anatomy:
         assert self.target is not None, "asked where there is one"
         axes = self._axes(anatomy)
@@ -140,7 +161,10 @@ class Prune(Settings):
             groups.append(Group("hidden", None, anatomy.hidden, (), 0, 0))
         layers = [0.0] * anatomy.layers if "layers" in axes else None
         scored = Scored(anatomy, groups, (), layers, self._block)  # which units leave changes no cost
-        return evenly(scored, budget=fraction * self.target.cost(anatomy), cost=self.target.cost).of(anatomy)
+        cost, budget = self.target.cost, fraction * self.target.cost(anatomy)
+        if self.target.kind == "latency":  # what can be reached there is known once it is measured
+            budget = max(budget, cost(smallest(scored).of(anatomy)))
+        return evenly(scored, budget=budget, cost=cost).of(anatomy)
 
     def _taught(self, cut: Bundle, whole: Bundle, left: tuple[int, ...], context: Context) -> Bundle:
         """What the reference made of the cut model; each layer learns from the one that it was, where there is that."""
@@ -154,7 +178,7 @@ class Prune(Settings):
         kept = self._choose(whole, bundle, scored, fraction, context)
         keep = [scored.mask(group, kept) for group in scored.groups]
         context.record("units", kept_table(scored, kept, keep))
-        if units := unit_table(scored, keep):
+        if units := unit_table(scored, kept, keep):
             context.record("head_scores", units)
         cut = _cut(bundle, scored, kept)
         if self.repair != "none":
@@ -173,17 +197,21 @@ class Prune(Settings):
         assert self.target is not None, "needed for any axis but vocabulary"
         axes = self._axes(whole.anatomy)
         if self.target.kind == "latency":
-            kept = for_latency(scored, whole, partial(_cut, bundle, scored), self.target, fraction, axes, context)
+            last = fraction == self.target.fraction
+            cut = partial(_cut, bundle, scored)
+            kept = for_latency(scored, whole, cut, self.target, fraction, axes, context, last=last)
+            if bundle is not whole and kept.of(bundle.anatomy) == bundle.anatomy:
+                return kept  # an earlier step, corrected or by whole blocks, went as far already
         else:
             cost, budget = self.target.cost, fraction * self.target.cost(whole.anatomy)
             if cost(bundle.anatomy) <= budget:  # an earlier step, by whole blocks, went as far already
                 return everything(bundle.anatomy, scored.groups)
             if self.allocation == "uniform":
-                kept = evenly(scored, budget=budget, cost=cost)
+                kept = evenly(scored, budget=budget, cost=cost, of=cost(whole.anatomy))
             elif self.allocation == "optimal":
-                kept = optimal(scored, budget=budget, costs_of=partial(Counted, cost=cost))
+                kept = optimal(scored, budget=budget, costs_of=partial(Counted, cost=cost), of=cost(whole.anatomy))
             else:
-                kept = by_rank(scored, budget=budget, cost=cost)
+                kept = by_rank(scored, budget=budget, cost=cost, of=cost(whole.anatomy))
         if kept.of(bundle.anatomy) == bundle.anatomy:
             raise ModelError(
                 f"prune: nothing would be cut: the model takes {fraction:.3f} of the {self.target.kind} that came in "

@@ -12,12 +12,14 @@ from compress import catalog
 from compress.anatomy import Group
 from compress.bundle import Bundle
 from compress.choices import name_of
+from compress.dissection import hidden_group
 from compress.feed import feed
+from compress.linear import weight_of
 from compress.stage import Context, Criterion
 
 CRITERIA = catalog.names("criteria")
-# One of each kind of layer: plain, run several times, with fused weights.
-FAMILIES = ("bert", "albert", "modernbert")
+# One of each kind of layer: plain, run several times, with fused weights, with transposed ones, with shared keys.
+FAMILIES = ("bert", "albert", "modernbert", "gpt2", "llama")
 
 
 @pytest.fixture(params=CRITERIA)
@@ -110,6 +112,18 @@ def test_a_unit_that_undoes_another_is_worth_less_once_that_has_left(make_contex
     assert _added(gradients)[1] < alone[1]  # what the first took, the second gives back
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_a_channel_of_the_hidden_size_is_masked_wherever_it_is_read(family: str, make_context: Callable[..., Context]):
+    bundle, context = tiny_bundle(family), make_context()
+    group = hidden_group(bundle.module, bundle.family)
+    assert len(group.readers) > 2 * bundle.anatomy.layers
+    gradients = _plain_gradients(bundle, group, context).double()
+    [taylor] = catalog.load("criteria", "taylor")(batch=7).score(bundle, [group], context)
+    assert torch.allclose(taylor.double(), gradients.abs().mean(dim=0), rtol=1e-3, atol=1e-7)
+    [fisher] = catalog.load("criteria", "fisher")(interactions=False, batch=7).score(bundle, [group], context)
+    assert torch.allclose(fisher, gradients.square().mean(dim=0) / 2, rtol=1e-3, atol=1e-12)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["flap", "wanda"])
 def test_criteria_of_activations_equal_the_plain_loop(name: str, family: str, make_context: Callable[..., Context]):
@@ -120,7 +134,7 @@ def test_criteria_of_activations_equal_the_plain_loop(name: str, family: str, ma
     for group, score in zip(groups, scores, strict=True):
         linear, values = bundle.module.get_submodule(group.readers[0].module), _plain_inputs(bundle, group, context)
         spread = values.var(dim=0) if name == "flap" else values.square().mean(dim=0)
-        plain = (spread * linear.weight.detach().square().sum(dim=0)).view(group.units, -1).sum(dim=-1)
+        plain = (spread * weight_of(linear).detach().square().sum(dim=0)).view(group.units, -1).sum(dim=-1)
         assert torch.allclose(score.float(), plain, rtol=1e-3, atol=1e-9)
 
 
@@ -140,9 +154,10 @@ def _plain_squares(bundle: Bundle, group: Group, unit: int) -> float:
     total = 0.0
     for part in group.slices:
         linear = bundle.module.get_submodule(part.module)
+        weight = weight_of(linear)
         starts = [(block * group.units + unit) * part.span for block in range(part.blocks)]
         for place in [start + step for start in starts for step in range(part.span)]:
-            weights = linear.weight[place] if part.side == "rows" else linear.weight[:, place]
+            weights = weight[place] if part.side == "rows" else weight[:, place]
             total += sum(weight**2 for weight in weights.tolist())
             if part.side == "rows" and linear.bias is not None:
                 total += linear.bias[place].item() ** 2
@@ -156,17 +171,19 @@ def _plain_taylor(bundle: Bundle, group: Group, context: Context) -> torch.Tenso
 def _plain_gradients(bundle: Bundle, group: Group, context: Context) -> torch.Tensor:
     """A variable of ones is multiplied into the units' outputs; its gradient is taken one example at a time."""
     mask = torch.ones(group.units, requires_grad=True)
-    [reader] = group.readers
+    span = group.readers[0].span
 
     def multiply(_module: torch.nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        return (args[0] * mask.repeat_interleave(reader.span),)
+        return (args[0] * mask.repeat_interleave(span),)
 
-    hook = bundle.module.get_submodule(reader.module).register_forward_pre_hook(multiply)
+    readers = dict.fromkeys(reader.module for reader in group.readers)
+    hooks = [bundle.module.get_submodule(path).register_forward_pre_hook(multiply) for path in readers]
     found = []
     try:
         for batch in feed(context.calibration, bundle, context.device, size=1):
             loss = torch.nn.functional.cross_entropy(bundle.module(**batch.inputs).logits, batch.labels)
             found.append(torch.autograd.grad(loss, mask)[0])
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return torch.stack(found)

@@ -222,6 +222,7 @@ def test_cutting_layers_equals_skipping_them(whole: Bundle, kept: tuple[int, ...
     assert torch.allclose(logits_of(cut.module, inputs), skipped, atol=1e-5)
     assert cut.anatomy == whole.anatomy.with_layers(kept)
     assert cut.module.config.num_hidden_layers == len(kept) == cut.anatomy.layers
+    assert cut.anatomy.parameters == _size(cut.module)
     _check_flops(cut, cut.module, cut.anatomy)
     save(cut, tmp_path)
     assert torch.equal(logits_of(load(tmp_path).module, inputs), logits_of(cut.module, inputs))

@@ -51,6 +51,34 @@ def test_a_duplicated_channel_is_recovered(family: str, make_context: Callable[.
     assert after < 1e-2 * before
 
 
+@pytest.mark.parametrize("way", ["least_squares", "scales", "bias"])
+def test_a_reader_of_nothing_but_zeros_stays_as_it_is(way: Way, bundle: Bundle, make_context: Callable[..., Context]):
+    group = bundle.anatomy.of_axis("ffn")[1]
+    reader = group.readers[0].module
+    silent = copy.deepcopy(bundle.module)
+    with torch.no_grad():
+        silent.get_submodule(reader).weight.zero_()
+        silent.get_submodule(reader).bias.zero_()
+    whole = bundle.with_model(silent)
+    keep = [torch.arange(group.units) % 2 == 0]
+    cut = keep_units(whole.module, whole.family, [group], keep)
+    repair.repair(whole, cut, [group], keep, make_context(), way=way)
+    assert not cut.get_submodule(reader).weight.any()
+
+
+@pytest.mark.parametrize("way", ["least_squares", "scales", "bias"])
+def test_what_is_not_finite_is_named_before_it_spreads(way: Way, bundle: Bundle, make_context: Callable[..., Context]):
+    spoilt = copy.deepcopy(bundle.module)
+    with torch.no_grad():
+        spoilt.base_model.embeddings.LayerNorm.weight[3] = torch.nan  # of no group: no score shows it
+    whole = bundle.with_model(spoilt)
+    group = bundle.anatomy.of_axis("ffn")[1]
+    keep = [torch.arange(group.units) % 2 == 0]
+    cut = keep_units(whole.module, whole.family, [group], keep)
+    with pytest.raises(ModelError, match=rf"repair {way}: what {group.readers[0].module} is given or gives"):
+        repair.repair(whole, cut, [group], keep, make_context(), way=way)
+
+
 @pytest.mark.parametrize("axis", ["heads", "ffn"])
 @pytest.mark.parametrize("layer", [0, 3])
 def test_the_repaired_layer_is_never_further_off_than_the_cut_one(

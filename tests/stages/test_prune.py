@@ -212,6 +212,9 @@ def test_the_vocabulary_is_an_axis_of_its_own_and_beside_others(bundle: Bundle, 
             "nothing reads a layer that left",
         ),
         ({"target": {"flops": 0.5}}, "target and criterion are needed"),
+        ({"target": {"flops": 0.5, "shape": "32x64"}}, "shape is of no meaning to a target in flops"),
+        ({"target": {"parameters": 0.5, "attention": "plain"}}, "attention is of no meaning to a target in parameters"),
+        ({"target": {"latency": 0.5, "tokens": 64}}, "tokens is of no meaning to a target in latency"),
         ({"axes": ["vocabulary"], "target": {"flops": 0.5}}, "which knows no target"),
         ({"target": {"flops": 0.5}, "criterion": {"use": "magnitude"}, "steps": 3}, "several steps need distill"),
         (
@@ -292,3 +295,36 @@ def test_widths_stay_multiples_through_all_steps(bundle: Bundle, make_context: C
 
 def test_a_vocabulary_alone_reads_its_splits_and_nothing_else():
     assert Prune(axes=("vocabulary",)).sees == ("train",)
+
+
+@pytest.mark.parametrize("allocation", ["global", "optimal"])
+def test_no_head_of_a_layer_that_left_is_said_to_stay(allocation: str, make_context: Callable[..., Context]):
+    whole, recorded = tiny_bundle(), {}
+    stage = Prune(
+        target=Target(encoder_parameters=0.3),
+        axes=("heads", "layers"),
+        criterion=Magnitude(),
+        allocation=allocation,
+    )
+    cut = stage.apply(whole, make_context(record=recorded.__setitem__))
+    assert cut.anatomy.layers < whole.anatomy.layers
+    assert sum(row["kept"] for row in recorded["head_scores"]) == sum(cut.anatomy.heads_by_layer())
+
+
+@pytest.mark.parametrize("allocation", ["global", "optimal", "uniform"])
+def test_the_nearest_is_told_as_a_fraction_of_what_came_in_at_a_later_cut_as_well(
+    allocation: str, bundle: Bundle, make_context: Callable[..., Context]
+):
+    whole = bundle.anatomy
+    least = whole.with_units({group.name: 1 for group in whole.of_axis("heads")})
+    nearest = least.encoder_parameters / whole.encoder_parameters
+    stage = Prune(
+        target=Target(encoder_parameters=nearest - 0.01),
+        axes=("heads",),
+        criterion=Magnitude(),
+        allocation=allocation,
+        repair="bias",
+        steps=3,
+    )
+    with pytest.raises(ModelError, match=f"the nearest that these axes can reach is {nearest:.3f}"):
+        stage._step(bundle, stage._step(bundle, bundle, 0.9, make_context())[0], nearest - 0.01, make_context())
