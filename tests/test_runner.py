@@ -326,6 +326,12 @@ def test_the_lock_file_lies_beside_the_recipe_in_the_run_folder(mine):
     assert Lock.read(mine.output / "recipe.lock") == Lock()
 
 
+def test_a_table_that_no_split_is_of_does_no_harm(mine):
+    run_small(mine, "data.tables.spare={source: ../elsewhere/spare.tsv, label: {column: label, names: [a, b]}}")
+    text = (mine.output / "recipe.yaml").read_text(encoding="utf-8")
+    assert "#   data.tables.spare: spare.tsv, which no split is of" in text
+
+
 def test_every_result_names_the_file_it_was_measured_from(small):
     files = {target.name: target.file for target in read_run(small.output).targets}
     assert files == {

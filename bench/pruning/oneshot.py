@@ -37,7 +37,10 @@ SECONDS = 180.0
 FASTER = 1.4
 """What the recipe's own cut, to 0.6 of the FLOPs, has to gain in onnxruntime."""
 AT = "32x64"
-_SHAPE = ("--set", "deploy.shapes=[1x128]", "--set", "measure.rounds=6", "--set", "measure.footprint=false")
+_SHAPE = (
+    *("--set", "deploy.shapes=[1x128]", "--set", "measure.rounds=6", "--set", "measure.footprint=false"),
+    *("--set", "report=[]"),  # the curves have a page of their own
+)
 _TARGETS = f"stages.prune.target.flops={','.join(map(str, FRACTIONS))}"
 _CRITERIA = [f"{{use: {name}}}" for name in dict.fromkeys(method.criterion for method in METHODS)]
 _SWEEPS: Mapping[str, Sequence[str]] = {

@@ -28,7 +28,8 @@ def write_recipe(recipe: Recipe, executed: Executed, file: Path, folder: Path) -
     values = recipe.resolved()
     tables, cards = values["data"]["tables"], executed.splits.card["tables"]
     owners = [("model", values["model"], executed.source.digest)]
-    owners += [(f"data.tables.{name}", table, cards[name]["digest"]) for name, table in tables.items()]
+    unread = {"digest": "which no split is of"}
+    owners += [(f"data.tables.{name}", table, cards.get(name, unread)["digest"]) for name, table in tables.items()]
     outside = []
     for name, owner, digest in owners:
         source = owner["source"]
