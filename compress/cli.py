@@ -125,7 +125,9 @@ def measure(
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder with safetensors.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
-    precision: Annotated[Literal["fp32", "int8"], typer.Option(help="Of the weights.")] = "fp32",
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help="Of the weights; fp16 is for GPUs and the web.")
+    ] = "fp32",
     attention: Annotated[
         Literal["fused", "plain", "fastest"], typer.Option(help="One node a layer, spelled out, or as measured here.")
     ] = "fused",

@@ -90,8 +90,10 @@ class Stage(Protocol):
 
     consumes: ClassVar[Form]
     produces: ClassVar[Form]
-    weight_bytes: ClassVar[float | None]
-    """What each stored weight takes after the stage; None: what it took before."""
+
+    @property
+    def weight_bytes(self) -> float | None:
+        """What each stored weight takes after the stage; None: what it took before."""
 
     @property
     def sees(self) -> tuple[Sight, ...]:

@@ -86,6 +86,15 @@ def test_the_same_again_gives_the_same_bytes_and_another_option_gives_others(typ
     assert (home.home / "plain" / "onnx" / "model.onnx").read_bytes() != first["model.onnx"]
 
 
+def test_float16_is_a_file_of_its_own(typed: Ask, home: Small):
+    answer = typed("source", "-o", "half", "--precision", "fp16")
+    assert answer.code == 0, answer
+    assert [file.name for file in (home.home / "half" / "onnx").iterdir()] == ["model_fp16.onnx"]
+    run = read_run(home.home / "half")
+    assert run.compared("result", "source", "compression_ratio").value > 1.4  # of so small a model much is no weight
+    assert compress.load(home.home / "half" / "onnx" / "model_fp16.onnx").graph.precision == "fp16"
+
+
 def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small, monkeypatch: pytest.MonkeyPatch):
     broken = Finding("parity", 1e-4, 0.4, False, "largest relative difference from torch 0.4, on 2x7, left-padded")
     monkeypatch.setattr("compress.stages.export.parity", lambda *_args, **_more: broken)

@@ -141,7 +141,8 @@ def test_every_later_target_is_compared_with_the_reference_in_every_way(small):
 
 def test_the_checks_of_the_stages_are_gates_of_the_run(small):
     gates = {gate.name: gate for gate in read_run(small.output).gates}
-    assert set(gates) == {"fusion", "parity", "quantized_operators", "quantized_agreement"}
+    of_graphs = {"fusion", "parity", "nameless", "opens_afresh"}
+    assert set(gates) == {*of_graphs, "quantized_operators", "quantized_agreement"}
     assert all(gate.passed for gate in gates.values())
     assert gates["fusion"].target == "03-export"
 

@@ -40,6 +40,7 @@ AT = "32x64"
 _SHAPE = (
     *("--set", "deploy.shapes=[1x128]", "--set", "measure.rounds=6", "--set", "measure.footprint=false"),
     *("--set", "report=[]"),  # the curves have a page of their own
+    *("--set", "deploy.threads=1", "--jobs", "2"),  # nothing is chosen by its speed
 )
 _TARGETS = f"stages.prune.target.flops={','.join(map(str, FRACTIONS))}"
 _CRITERIA = [f"{{use: {name}}}" for name in dict.fromkeys(method.criterion for method in METHODS)]

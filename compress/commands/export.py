@@ -41,7 +41,7 @@ class Request:
     """What the user asked to be exported, as typed."""
 
     model: str
-    precision: Literal["fp32", "int8"]
+    precision: Literal["fp32", "fp16", "int8"]
     attention: Literal["fused", "plain", "fastest"]
     data: str | None = None
     columns: str | None = None
@@ -155,8 +155,9 @@ def _rows(request: Request, bundle: Bundle) -> Split | None:
 
 
 def _stages(request: Request) -> list[Stage]:
-    stages: list[Stage] = [Export(attention=request.attention)]
-    return [*stages, Quantize(method="dynamic_int8")] if request.precision == "int8" else stages
+    if request.precision == "int8":
+        return [Export(attention=request.attention), Quantize(method="dynamic_int8")]
+    return [Export(attention=request.attention, precision=request.precision)]
 
 
 def _apply(stages: Sequence[Stage], bundle: Bundle, context: Context, tell: Tell) -> _Done:

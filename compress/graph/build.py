@@ -15,6 +15,7 @@ from compress.errors import ExportError
 from compress.inputs import dynamic_axes, example_inputs
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir
     from transformers import PreTrainedModel
 
@@ -86,6 +87,17 @@ def _write(model: onnx_ir.Model, path: Path, about: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     onnx_ir.save(model, path, external_data=f"{path.name}.data" if weights > LARGEST_SINGLE_FILE else None)
+
+
+def save_proto(proto: onnx.ModelProto, path: Path) -> Path:
+    """Write a graph; what is too large for one file keeps its weights in another beside it."""
+    import onnx
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
+    apart = weights > LARGEST_SINGLE_FILE
+    onnx.save(proto, path, save_as_external_data=apart, location=f"{path.name}.data" if apart else None)
+    return path
 
 
 def _strip(model: onnx_ir.Model) -> None:

@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from compress.batching import batches
 from compress.bundle import Bundle, Form
 from compress.graph.build import OPSETS, AttentionForm, build_graph
+from compress.graph.half import float16
 from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
-from compress.graph.verify import fusion, parity
-from compress.inputs import timing_inputs
+from compress.graph.verify import HALF_PARITY_LIMIT, PARITY_LIMIT, fusion, parity
+from compress.inputs import Inputs, probes, timing_inputs
 from compress.settings import Settings
 from compress.stage import Context, Sight
 
 if TYPE_CHECKING:
     from compress.anatomy import Anatomy
+
+
+_BYTES = {"fp32": 4.0, "fp16": 2.0}
+_LIMITS = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT}
+_BATCH = 32
 
 
 class Export(Settings):
@@ -37,19 +45,30 @@ class Export(Settings):
     consumes: ClassVar[Form] = Form.TORCH
     produces: ClassVar[Form] = Form.ONNX
     sees: ClassVar[tuple[Sight, ...]] = ("calibration", "deploy")
-    weight_bytes: ClassVar[float | None] = 4.0
 
     attention: Literal["fused", "plain", "fastest"] = Field("fused", description="one node a layer, or spelled out")
+    precision: Literal["fp32", "fp16"] = Field(
+        "fp32", description="of weights and arithmetic; fp16 is for GPUs and the web: CPUs cast it back"
+    )
+
+    @property
+    def weight_bytes(self) -> float | None:
+        return _BYTES[self.precision]
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
         form = self._fastest(bundle, context) if self.attention == "fastest" else self.attention
         context.progress(0.1, f"export, {form} attention")
         graph = build_graph(bundle, context.scratch / "model.onnx", attention=form)
+        if self.precision == "fp16":
+            context.progress(0.6, "to float16")
+            graph, kept = float16(graph, context.scratch / "model_fp16.onnx", _samples(bundle, context))
+            if kept:
+                context.record("kept_in_float32", [{"node": name} for name in kept])
         context.progress(0.7, "check the graph")
         heads = bundle.anatomy.heads_by_layer()
         for finding in (
             fusion(graph, heads, form),
-            parity(bundle, graph, seed=context.seed),
+            parity(bundle, graph, seed=context.seed, limit=_LIMITS[self.precision]),
             nameless(graph),
             opens_afresh(bundle, graph, seed=context.seed),
         ):
@@ -80,7 +99,9 @@ class Export(Settings):
         sessions = {}
         for form in OPSETS:
             graph = build_graph(bundle, context.scratch / "tried" / form / "model.onnx", attention=form)
-            if deploy.precision == "int8":
+            if self.precision == "fp16":
+                graph, _ = float16(graph, graph.path.with_name("model_fp16.onnx"), _samples(bundle, context))
+            elif deploy.precision == "int8":
                 graph = dynamic_int8(graph, graph.path.with_name("model_int8.onnx"))
             sessions[form] = open_session(graph, device=context.device.type, threads=deploy.thread_count)
         medians: dict[AttentionForm, list[float]] = {form: [] for form in OPSETS}
@@ -93,3 +114,12 @@ class Export(Settings):
         for session in sessions.values():
             session.close()
         return {form: math.exp(float(np.mean(np.log(values)))) for form, values in medians.items()}
+
+
+def _samples(bundle: Bundle, context: Context) -> Iterator[Inputs]:
+    """What numbers are looked at on: the calibration texts, and the padded random tokens that parity is checked on."""
+    for _, inputs in probes(bundle, seed=context.seed):
+        yield inputs
+    if len(context.calibration):
+        encoded = bundle.task.encode(context.calibration, bundle.processor, max_tokens=bundle.max_tokens, seed=0)
+        yield from (batch.inputs for batch in batches(encoded, _BATCH))
