@@ -263,7 +263,7 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     """Stages whose input is not what the stage before leaves; looked for even where settings are faulty."""
     known = catalog.names("stages")
     for section in ("prepare", "stages"):
-        form = Form.TORCH
+        form, half = Form.TORCH, False
         listed = values.get(section)
         for index, entry in enumerate(listed if isinstance(listed, list) else []):
             name = next(iter(entry), None) if isinstance(entry, dict) else entry
@@ -276,7 +276,11 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault((section, index), f"{name} under `prepare`: it learns from the reference, not made yet")
             elif stage.consumes is not form:
                 yield Fault((section, index), _why_not(str(name), stage.consumes))
+            elif half:
+                yield Fault((section, index), f"{name} starts from float32: leave out `precision: fp16` before it")
             form = stage.produces
+            settings = entry[name] if isinstance(entry, dict) else None
+            half = form is Form.ONNX and isinstance(settings, dict) and settings.get("precision") == "fp16"
 
 
 def _why_not(name: str, wants: Form) -> str:

@@ -68,7 +68,7 @@ def test_the_resolved_recipe_spells_out_every_default(recipe_with):
     resolved = read_recipe(recipe_with()).resolved()
     assert resolved["measure"]["baselines"] == ["torch-fp32"]
     assert resolved["stages"][0]["distill"]["schedule"]["kind"] == "inverse_sqrt"
-    assert resolved["stages"][2] == {"export": {"attention": "fused"}}
+    assert resolved["stages"][2] == {"export": {"attention": "fused", "precision": "fp32"}}
     assert resolved["report"] == ["html", "markdown"]
     assert resolved["data"]["calibration"] == {"from": "train", "examples": 32}
 
@@ -166,6 +166,13 @@ def test_work_on_a_torch_model_after_export_is_refused(recipe_with, name):
     [line] = faults(file)
     assert f"stages.1: {name} works on a torch model" in line
     assert "put it before `export`" in line
+
+
+def test_integers_are_not_made_of_float16(recipe_with):
+    half = "{export: {precision: fp16}}"
+    [line] = faults(recipe_with(f"stages=[{half}, {{quantize: {{}}}}]"))
+    assert "stages.1: quantize starts from float32: leave out `precision: fp16` before it" in line
+    assert read_recipe(recipe_with(f"stages=[{half}]")).stages[0].precision == "fp16"
 
 
 def test_the_order_of_stages_is_judged_even_where_settings_are_faulty(recipe_with):

@@ -106,12 +106,15 @@ class Timing:
 
     def _exported(self, bundle: Bundle, stem: Path) -> Bundle:
         from compress.graph.build import build_graph
+        from compress.graph.half import float16
         from compress.graph.quantize import dynamic_int8
 
         check_precision(self.deploy)
         graph = build_graph(bundle, stem.with_suffix(".onnx"), attention=self.attention)
         if self.deploy.precision == "int8":
             graph = dynamic_int8(graph, stem.with_name(f"{stem.name}-int8.onnx"))
+        elif self.deploy.precision == "fp16":
+            graph, _ = float16(graph, stem.with_name(f"{stem.name}-fp16.onnx"), [])  # what it says is not looked at
         return replace(bundle, model=graph)
 
 
@@ -121,8 +124,8 @@ def check_precision(deploy: Deploy) -> None:
     Raises:
         ModelError: no graph can be made in its precision.
     """
-    if runtime_of(deploy.runtime).form is Form.ONNX and deploy.precision not in ("fp32", "int8"):
-        raise ModelError(f"prune: latency: no graph can be made in {deploy.precision}; deploy fp32 or int8")
+    if runtime_of(deploy.runtime).form is Form.ONNX and deploy.precision not in ("fp32", "fp16", "int8"):
+        raise ModelError(f"prune: latency: no graph can be made in {deploy.precision}; deploy fp32, fp16 or int8")
 
 
 def for_latency(
