@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
@@ -25,6 +25,9 @@ from compress.runtime import runtime_of
 from compress.settings import Settings, one_of
 from compress.sources import SourceField, told
 from compress.task import Task, task_of
+
+if TYPE_CHECKING:
+    from compress.stage import Sight, Stage
 
 TaskName = Annotated[str, one_of("task", catalog.names("tasks"))]
 MetricName = Annotated[str, one_of("metric", catalog.names("metrics"))]
@@ -272,7 +275,7 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             stage = catalog.load("stages", str(name))
             if section == "prepare" and stage.produces is not Form.TORCH:
                 yield Fault((section, index), f"{name} under `prepare`: the reference has to stay a torch model")
-            elif section == "prepare" and "reference" in stage.sees:
+            elif section == "prepare" and "reference" in _sights(stage, entry):
                 yield Fault((section, index), f"{name} under `prepare`: it learns from the reference, not made yet")
             elif stage.consumes is not form:
                 yield Fault((section, index), _why_not(str(name), stage.consumes))
@@ -281,6 +284,17 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             form = stage.produces
             settings = entry[name] if isinstance(entry, dict) else None
             half = form is Form.ONNX and isinstance(settings, dict) and settings.get("precision") == "fp16"
+
+
+def _sights(stage: Any, entry: Any) -> Sequence[Sight]:
+    """What a stage looks at; where that follows from its settings, and these are faulty, nothing is known of it."""
+    if isinstance(stage.sees, tuple):
+        return stage.sees
+    try:
+        settled: Stage = stage.model_validate((next(iter(entry.values())) if isinstance(entry, dict) else None) or {})
+    except ValidationError:
+        return ()
+    return settled.sees
 
 
 def _why_not(name: str, wants: Form) -> str:

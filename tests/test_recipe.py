@@ -181,6 +181,25 @@ def test_the_order_of_stages_is_judged_even_where_settings_are_faulty(recipe_wit
     assert any("put `export` before it" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("", []),
+        (", steps: 2, distill: {}", ["it learns from the reference, not made yet"]),
+        (", steps: 2, repair: nonsense", ["repair"]),
+    ],
+)
+def test_what_prepares_the_reference_may_not_learn_from_it_whatever_says_that_it_does(recipe_with, more, told):
+    prune = f"{{prune: {{target: {{flops: 0.5}}, criterion: {{use: magnitude}}{more}}}}}"
+    file = recipe_with(f"prepare=[{prune}]")
+    if not told:
+        assert read_recipe(file).prepare[0].steps == 1
+        return
+    lines = faults(file)
+    assert len(lines) == len(told)
+    assert all(part in line for part, line in zip(told, lines, strict=True))
+
+
 def test_an_export_cannot_prepare_the_reference(recipe_with):
     [line] = faults(recipe_with("prepare=[export]"))
     assert "the reference has to stay a torch model" in line

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from compress.bundle import OnnxGraph
 from compress.errors import ExportError
 
 
-def dynamic_int8(graph: OnnxGraph, path: Path) -> OnnxGraph:
+def dynamic_int8(
+    graph: OnnxGraph, path: Path, *, keep: Collection[str] = (), only: Collection[str] | None = None
+) -> OnnxGraph:
     """Int8 weights, one scale an output channel; activations are quantized at run time, one scale a tensor.
 
     The embedding table goes to int8 too: it is most of a small model, and costs almost no accuracy.
+
+    Args:
+        keep: names of nodes that stay in float.
+        only: names of the nodes that are quantized; all that can be where it is left out.
 
     Raises:
         ExportError: the graph holds weights that are quantized already.
@@ -36,6 +43,8 @@ def dynamic_int8(graph: OnnxGraph, path: Path) -> OnnxGraph:
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"],
             per_channel=True,
+            nodes_to_exclude=list(keep),
+            nodes_to_quantize=None if only is None else list(only),
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     finally:

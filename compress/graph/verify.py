@@ -6,7 +6,7 @@ stages hand findings to the runner as gates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,17 +98,20 @@ def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int, limit: float = PARITY
     )
 
 
-def quantized(before: OnnxGraph, after: OnnxGraph, *, at_least: int) -> Finding:
+def quantized(before: OnnxGraph, after: OnnxGraph, *, at_least: int, kept: Collection[str] = ()) -> Finding:
     """Every product with a constant weight and every table lookup of `before` is quantized in `after`.
 
     Args:
         at_least: linear layers that the anatomy knows of; fewer products than that, and the graph was misread.
+        kept: names of those that were to stay in float.
     """
     wanted, got = products(read_proto(before.path)), products(read_proto(after.path))
-    expected = max(at_least, _count(wanted.float_products, wanted.float_tables))
+    expected = max(at_least, _count(wanted.float_products, wanted.float_tables)) - len(kept)
     done = _count(got.quantized_products, got.quantized_tables)
-    left = [*got.float_products, *got.float_tables]
+    left = [name for name in (*got.float_products, *got.float_tables) if name not in kept]
     detail = f"{done} of {expected} products and lookups with constant weights are quantized"
+    if kept:
+        detail += f", {len(kept)} more stay in float as they should"
     if left:
         detail += f"; left in float: {', '.join(left[:5])}"
     return Finding("quantized_operators", expected, done, done == expected and not left, detail)
