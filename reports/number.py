@@ -14,8 +14,12 @@ from reports.anchor import anchor_of
 _SIGNIFICANT_FIGURES = 3
 _BARE_UNITS = ("ratio", "correlation", "perplexity", "count")  # the metric's name says what the number is
 _SCALED_DROPS = {"ratio": " points", "relative": " %"}
-# Gates of stages, whose names do not say which side of the limit is right.
-_AT_MOST, _AT_LEAST = ("parity",), ("quantized_operators", "quantized_agreement")
+# Gates of stages and benches, whose names do not say which side of the limit is right; each stands for a beginning.
+_AT_MOST = (
+    *("parity", "nameless", "opens_afresh", "latency"),
+    *("beats_", "whole_prune_seconds", "accuracy_lost", "encoder_left", "peak_memory"),
+)
+_AT_LEAST = ("quantized_operators", "quantized_agreement", "best_by_choice", "speedup_", "axes_cut")
 _POWERS = ((1e12, 4), (1e9, 3), (1e6, 2), (1e3, 1))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compress.stage import Context
 
 TOKENS = 64
-TEXTS = 32
+TEXTS = 8
 _WORDS = 1000
 _TINY = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 6, "num_key_value_heads": 2}
 _WHOLE = {"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3}
