@@ -30,6 +30,7 @@ SHAPES = ("1x128", "32x64")
 PRECISIONS = ("fp32", "int8")
 WITHIN = 0.10
 STRETCH = 0.05
+LONGER = 4
 _FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 _PLAIN = ("--set", "measure.rounds=2", "--set", "measure.footprint=false", "--set", "measure.baselines=[onnx-fp32]")
 
@@ -97,10 +98,17 @@ def _sitting(cell: Cell, folders: Sequence[Path], options: Options) -> Path:
     """A fresh process that times the whole model and its cuts."""
     graphs = [str(folder / "model" / "onnx" / _FILES[cell.precision]) for folder in folders]
     words = ["measure", *graphs, "--data", options.validation, "--columns", "text=sentence,label=label"]
-    words += ["--latency", cell.shape, "--rounds", str(options.rounds), "--no-footprint", "--no-quote"]
+    words += ["--latency", cell.shape, "--rounds", str(_rounds(cell, options)), "--no-footprint", "--no-quote"]
     threads = _recipe()["deploy"]["threads"]
     sitting = options.work / "latency" / f"{cell.shape}-{cell.precision}-sitting"
     return made(sitting, [*words, "--threads", str(threads)])
+
+
+def _rounds(cell: Cell, options: Options) -> int:
+    """A sitting ends once it has lasted as long as its rounds of short calls would; of long calls it has few by then,
+    and ratios that say little, so more rounds are asked for."""
+    shape = Shape.parse(cell.shape)
+    return options.rounds * (LONGER if shape.batch * shape.tokens > 1024 else 1)
 
 
 def _run(cell: Cell, asked: float | None, root: Path, options: Options) -> Path:
