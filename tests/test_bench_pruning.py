@@ -352,7 +352,7 @@ def test_a_target_is_met_within_a_tenth_either_way_less_the_noise(
     fraction: float, noise: float, off: float, passed: bool
 ) -> None:
     cell = Cell("1x128", "int8")
-    run = latency.as_run({cell: sitting(cell, {0.5: fraction}, noise=noise)}, [0.5], "command")
+    run = latency.as_run({cell: sitting(cell, {0.5: fraction}, noise=noise)}, {cell: [0.5]}, "command")
     [gate] = run.gates
     assert (gate.value, gate.passed) == (pytest.approx(off, abs=1e-9), passed)
     [row] = run.tables["targets"]
@@ -363,13 +363,13 @@ def test_a_target_is_met_within_a_tenth_either_way_less_the_noise(
 def test_a_sitting_without_what_was_asked_for_is_refused() -> None:
     cell = Cell("1x128", "int8")
     with pytest.raises(DataError, match="2 models, wanted the whole one and 4 cuts"):
-        latency.as_run({cell: sitting(cell, {0.5: 0.5})}, latency.TARGETS, "command")
+        latency.as_run({cell: sitting(cell, {0.5: 0.5})}, {cell: latency.TARGETS}, "command")
     with pytest.raises(DataError, match="no speed-up of model-2"):
-        latency.as_run({Cell("32x64", "int8"): sitting(cell, {0.5: 0.5})}, [0.5], "command")
+        latency.as_run({(other := Cell("32x64", "int8")): sitting(cell, {0.5: 0.5})}, {other: [0.5]}, "command")
     without = sitting(cell, {0.5: 0.5})
     without = without.model_copy(update={"measurements": [m for m in without.measurements if m.name != "noise"]})
     with pytest.raises(DataError, match="without a twin"):
-        latency.as_run({cell: without}, [0.5], "command")
+        latency.as_run({cell: without}, {cell: [0.5]}, "command")
 
 
 def test_a_precision_without_integers_leaves_the_quantizing_out_and_the_whole_model_the_pruning() -> None:
@@ -451,6 +451,30 @@ def test_seeds_of_other_models_or_data_are_not_taken_together() -> None:
         third.as_run([taught(13, lost=0.0), other], "command")
 
 
+def test_a_target_that_can_not_be_met_is_told_and_the_others_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compress(folder: Path, words: list[str]) -> Path:
+        if folder.name == "32x64-int8-0.25":
+            raise RuntimeError("ends with exit code 2: the nearest that these axes can reach is 0.265, with one unit")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_run(Run(name="cut"), folder)
+        if words[0] == "measure":
+            shape, precision = folder.name.split("-")[:2]
+            reached = latency.TARGETS[: sum(word.endswith(".onnx") for word in words) - 1]
+            write_run(sitting(Cell(shape, precision), {each: each for each in reached}), folder)
+        return folder
+
+    monkeypatch.setattr(latency, "made", compress)
+    run = latency.found(options(tmp_path))
+    assert len(run.tables["targets"]) == 4 * len(latency.TARGETS) - 1
+    told = run.tables["study"]["told"][-1]
+    assert told == "Refused before any cut: int8 32x64 to 0.25; the nearest that these axes can reach is 0.265."
+    monkeypatch.setattr(latency, "made", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        latency.found(options(tmp_path))
+
+
 @pytest.mark.parametrize(("held", "passed"), [(2.4, True), (2.6, False)])
 def test_the_case_that_holds_most_judges_memory(held: float, passed: bool) -> None:
     case = memory.Case(("ffn",), "taylor", "none")
@@ -486,7 +510,7 @@ def test_pages_say_and_draw_what_was_found_and_are_the_same_each_time(run: Run) 
     for method in METHODS:
         assert name_of(method) in page
     cell = Cell("1x128", "fp32")
-    timed = latency.as_run({cell: sitting(cell, {t: t for t in latency.TARGETS})}, latency.TARGETS, "command")
+    timed = latency.as_run({cell: sitting(cell, {t: t for t in latency.TARGETS})}, {cell: latency.TARGETS}, "command")
     assert "Of 4 targets 4 are met to within 10 %" in render_markdown([timed])
 
 

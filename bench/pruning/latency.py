@@ -8,6 +8,7 @@ noise is. A cut in int8 is held against the whole model in int8.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,8 @@ SHAPES = ("1x128", "32x64")
 PRECISIONS = ("fp32", "int8")
 WITHIN = 0.10
 STRETCH = 0.05
-LONGER = 4
+LONGER = 2
+_NEAREST = re.compile(r"the nearest that these axes can reach is [0-9.]+")
 _FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 _PLAIN = ("--set", "measure.rounds=2", "--set", "measure.footprint=false", "--set", "measure.baselines=[onnx-fp32]")
 
@@ -45,7 +47,7 @@ class Cell(NamedTuple):
         return f"{self.precision} {self.shape}"
 
 
-Doubted = tuple[Cell, float]
+Asked = tuple[Cell, float]
 """A cell, and the target asked for there."""
 
 
@@ -84,14 +86,22 @@ def found(options: Options) -> Run:
     targets: Sequence[float] = TARGETS
     if options.small:
         cells, targets = cells[:1], TARGETS[1:2]
-    sittings, doubts = {}, dict[Doubted, list[str]]()
+    sittings, met = {}, dict[Cell, list[float]]()
+    doubts, refused = dict[Asked, list[str]](), dict[Asked, str]()
+    root = options.work / "latency"
     for cell in cells:
-        root = options.work / "latency"
-        cuts = {asked: _run(cell, asked, root, options) for asked in targets}
-        sittings[cell] = read_run(_sitting(cell, [_run(cell, None, root, options), *cuts.values()], options))
+        whole, cuts = _run(cell, None, root, options), dict[float, Path]()
+        for asked in targets:
+            try:
+                cuts[asked] = _run(cell, asked, root, options)
+            except RuntimeError as fault:
+                if (nearest := _NEAREST.search(str(fault))) is None:
+                    raise
+                refused[cell, asked] = nearest[0]
+        sittings[cell], met[cell] = read_run(_sitting(cell, [whole, *cuts.values()], options)), list(cuts)
         for asked, folder in cuts.items():
             doubts[cell, asked] = [gate.name for gate in read_run(folder).gates if not gate.passed]
-    return as_run(sittings, targets, options.command, doubts)
+    return as_run(sittings, met, options.command, doubts, refused)
 
 
 def _sitting(cell: Cell, folders: Sequence[Path], options: Options) -> Path:
@@ -144,16 +154,20 @@ def _recipe() -> dict[str, Any]:
 
 def as_run(
     sittings: Mapping[Cell, Run],
-    targets: Sequence[float],
+    targets: Mapping[Cell, Sequence[float]],
     command: str,
-    doubts: Mapping[Doubted, Sequence[str]] | None = None,
+    doubts: Mapping[Asked, Sequence[str]] | None = None,
+    refused: Mapping[Asked, str] | None = None,
 ) -> Run:
     """What the sittings say of each target.
 
     Args:
-        doubts: by cell and target, names of the stages' own gates that the cut failed.
+        targets: of each cell, those that a cut was made for.
+        doubts: names of the stages' own gates that a cut failed.
+        refused: targets that can't be met, and what was said of them.
     """
-    reached = [one for cell, run in sittings.items() for one in _reached(cell, run, targets)]
+    reached = [one for cell, run in sittings.items() for one in _reached(cell, run, targets[cell])]
+    doubts, refused = doubts or {}, refused or {}
     first = next(iter(sittings.values()))
     told = {key: value for key, value in first.environment.items() if key != "command"}
     return Run(
@@ -161,7 +175,7 @@ def as_run(
         recipe=read_recipe(recipes.find(RECIPE)).told(),
         environment={**told, "code": code_digest("compress.stages.prune"), "command": command},
         measurements=[row for one in reached for row in _measured(one)],
-        comparisons=[row for cell, run in sittings.items() for row in _speedups(cell, run, targets)],
+        comparisons=[row for cell, run in sittings.items() for row in _speedups(cell, run, targets[cell])],
         gates=[_gate(cell, [one for one in reached if one.cell == cell]) for cell in sittings],
         tables={
             "study": _study(reached, list(sittings)),
@@ -257,7 +271,7 @@ def _row(one: Reached, doubts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _study(reached: Sequence[Reached], cells: Sequence[Cell]) -> dict[str, Any]:
+def _study(reached: Sequence[Reached], cells: Sequence[Cell], refused: Mapping[Asked, str]) -> dict[str, Any]:
     close, closer = (sum(one.surely_off <= limit for one in reached) for limit in (WITHIN, STRETCH))
     targets = sorted({one.asked for one in reached})
     return {
@@ -265,7 +279,8 @@ def _study(reached: Sequence[Reached], cells: Sequence[Cell]) -> dict[str, Any]:
             "A cut is asked to take a fraction of the whole model's time; the exported graph is then timed beside the "
             "whole model's, exported alike, in a fresh process. "
             f"Of {len(reached)} targets {close} are met to within 10 %, {closer} to within 5 %, once the noise of the "
-            "sitting is taken off."
+            "sitting is taken off.",
+            *(f"Refused before any cut: {cell} to {asked:g}; {told}." for (cell, asked), told in refused.items()),
         ],
         "charts": [
             {
