@@ -178,7 +178,7 @@ def as_run(
         comparisons=[row for cell, run in sittings.items() for row in _speedups(cell, run, targets[cell])],
         gates=[_gate(cell, [one for one in reached if one.cell == cell]) for cell in sittings],
         tables={
-            "study": _study(reached, list(sittings)),
+            "study": _study(reached, list(sittings), refused),
             "targets": [_row(one, (doubts or {}).get((one.cell, one.asked), ())) for one in reached],
         },
     )
