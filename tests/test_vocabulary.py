@@ -170,7 +170,9 @@ def test_every_word_still_tokenizes(pair: tuple[Bundle, Bundle], text: str):
     whole, small = pair
     before, after = pieces(whole.processor, text), pieces(small.processor, text)
     assert after.count("<unk>") == before.count("<unk>")
-    assert len(after) >= len(before)
+    # Not always in more pieces: where a merge is gone, one that it kept from happening may give a longer piece.
+    spelled = [each.processor.decode(each.processor(text)["input_ids"], skip_special_tokens=True) for each in pair]
+    assert spelled[0] == spelled[1]
 
 
 def test_unseen_words_are_read_in_shorter_pieces_or_as_unknown(pair: tuple[Bundle, Bundle]):
