@@ -27,7 +27,7 @@ BASELINES = {
     "torch-dynamic-int8": Baseline("torch-dynamic-int8"),
     # Exported as a recipe's own result is by default, so that what is compared is the compression alone.
     "onnx-fp32": Baseline("onnxruntime", attention="fused"),
-    "onnx-fp16": Baseline("onnxruntime", obstacle="this version exports float32 graphs only"),
+    "onnx-fp16": Baseline("onnxruntime", obstacle="this version measures no float16 graph of the reference"),
     "openvino": Baseline("openvino", attention="plain"),
     "openvino-int8": Baseline("openvino", obstacle="this version quantizes for onnxruntime only"),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,7 @@ def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small,
         (("source", "-o", "x", "--precision", "int8", "--data", "empty.tsv"), "empty.tsv"),
         (("source", "-o", "x", "--precision", "int9"), "int9"),
         (("source", "-o", "texts.tsv"), "texts.tsv: a file is in the way"),
-        (("source", "-o", "source"), "source: holds something that is no earlier export"),
+        (("source", "-o", "source"), "source: is not empty, and would be replaced as a whole"),
     ],
 )
 def test_what_can_not_be_done_is_told(typed: Ask, home: Small, words: tuple[str, ...], told: str):
@@ -151,7 +150,15 @@ def test_the_fastest_form_is_one_that_was_timed(typed: Ask, home: Small):
     assert ("0 attention nodes" in gate.detail) == (min(times, key=lambda form: times[form]) == "plain")
 
 
-def test_what_an_earlier_export_left_is_replaced_as_a_whole(typed: Ask, int8: tuple[Path, Answer], home: Small):
-    shutil.copytree(int8[0], home.home / "twice")
-    assert typed("source", "-o", "twice").code == 0
-    assert [file.name for file in (home.home / "twice" / "onnx").iterdir()] == ["model.onnx"]
+def test_an_earlier_export_is_not_lost_to_a_later_one(typed: Ask, int8: tuple[Path, Answer]):
+    before = {file.name: file.read_bytes() for file in (int8[0] / "onnx").iterdir()}
+    answer = typed("source", "-o", "out")
+    assert answer.code == 2
+    assert "out: is not empty" in answer.message
+    assert {file.name: file.read_bytes() for file in (int8[0] / "onnx").iterdir()} == before
+
+
+def test_the_file_says_what_went_in_and_where_that_lay_is_told_by_name_alone(int8: tuple[Path, Answer], home: Small):
+    about = onnxruntime.InferenceSession(int8[0] / "onnx" / "model.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(about["lineage"])["source_digest"] == compress.load(home.model).digest
+    assert compress.load(int8[0]).lineage.source == "source"

@@ -19,6 +19,7 @@ from compress.data import Split
 from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError, GateError, ModelError
 from compress.folder import load
+from compress.lineage import Lineage
 from compress.progress import Tell, shown
 from compress.provenance import environment
 from compress.release import write_model
@@ -27,7 +28,7 @@ from compress.stages.export import Export
 from compress.stages.quantize import Quantize
 from compress.step import applied, sizes
 from compress.store.refusals import writing
-from evaluation.measurement import FILE_NAME, Comparison, Gate, Measurement, Run, Target, write_run
+from evaluation.measurement import Comparison, Gate, Measurement, Run, Target, write_run
 from reports.card import model_card
 from reports.table import results_table
 
@@ -79,6 +80,8 @@ def export(request: Request, folder: Path) -> Run:
     bundle = load(request.model)
     if bundle.form is Form.ONNX:
         raise ModelError(f"{request.model}: is an ONNX graph already; export starts from a folder with safetensors")
+    if not bundle.lineage.source_digest:  # a folder of somebody else's: what went in is all that is known
+        bundle = replace(bundle, lineage=Lineage(place_of(request.model), bundle.digest))
     deploy, rows = _deploy(request, bundle), _rows(request, bundle)
     with writing(folder, "the exported model"), shown() as tell, tempfile.TemporaryDirectory() as scratch:
         done = _apply(_stages(request), bundle, _context(request, rows, deploy, Path(scratch)), tell)
@@ -127,12 +130,11 @@ def _refuse_idle(request: Request) -> None:
 
 
 def _refuse_taken(folder: Path) -> None:
-    """The folder is replaced as a whole: only an earlier export may be in its place."""
+    """The folder is written as a whole, so nothing may be in its place that would be lost."""
     if folder.is_file():
         raise DataError(f"{folder}: a file is in the way, choose another folder")
-    earlier = (folder / FILE_NAME).exists() and (folder / "onnx").is_dir()
-    if folder.exists() and not earlier and any(folder.iterdir()):
-        raise DataError(f"{folder}: holds something that is no earlier export; choose a new or an empty folder")
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder}: is not empty, and would be replaced as a whole; choose a new or an empty folder")
 
 
 def _deploy(request: Request, bundle: Bundle) -> Deploy:
