@@ -9,6 +9,7 @@ import pytest
 from small_run import Answer, Small, command, copy_of, few_rounds, finished_run
 
 from compress.recipe import Gates
+from compress.stages.export import PARITY_LIMITS
 from evaluation.gates import judge, margins
 from evaluation.measurement import Comparison, Gate, Measurement, Run, read_run
 
@@ -185,7 +186,7 @@ def test_a_stricter_gate_of_a_stage_is_not_passed_on_an_older_runs_word(tmp_path
     monkeypatch.setattr(
         runner, "code_digest", lambda name: f"changed {original(name)}" if "export" in name else original(name)
     )
-    monkeypatch.setattr("compress.graph.verify.PARITY_LIMIT", 0.0)
+    monkeypatch.setitem(PARITY_LIMITS, "fp32", 0.0)
     few_rounds(monkeypatch)
     answer = command(monkeypatch, "run", small.recipe, "-o", small.output, cache=small.cache)
     assert answer.code == 3, answer
@@ -212,7 +213,7 @@ def test_a_gate_without_a_value_fails_and_says_so(tmp_path_factory, tmp_path: Pa
 def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path: Path, monkeypatch):
     small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
     few_rounds(monkeypatch)
-    monkeypatch.setattr("compress.graph.verify.PARITY_LIMIT", 0.0)
+    monkeypatch.setitem(PARITY_LIMITS, "fp32", 0.0)
     words = ["run", small.recipe, "-o", small.output, "--fresh", "--set", "report=[]"]
     words += ["--set", "prepare.finetune.epochs=1", "--set", "stages.distill.epochs=1"]
     answer = command(monkeypatch, *words, cache=small.cache)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _BYTES = {"fp32": 4.0, "fp16": 2.0}
-_LIMITS = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT}
+PARITY_LIMITS = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT}
 _BATCH = 32
 
 
@@ -68,7 +68,7 @@ class Export(Settings):
         heads = bundle.anatomy.heads_by_layer()
         for finding in (
             fusion(graph, heads, form),
-            parity(bundle, graph, seed=context.seed, limit=_LIMITS[self.precision]),
+            parity(bundle, graph, seed=context.seed, limit=PARITY_LIMITS[self.precision]),
             nameless(graph),
             opens_afresh(bundle, graph, seed=context.seed),
         ):
