@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compress.graph.build import AttentionForm
+from compress.runtime import runtime_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,12 @@ class Baseline:
     runtime: str
     attention: AttentionForm | None = None
     obstacle: str = ""
+
+
+def obstacle_to(name: str, device: str) -> str | None:
+    """Why a baseline can't be measured here; None where it can."""
+    baseline = BASELINES[name]
+    return baseline.obstacle or runtime_of(baseline.runtime).obstacle(device)
 
 
 BASELINES = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.anatomy import Anatomy
 from compress.dissection import anatomy_of
+from compress.errors import ModelError
 from compress.external_data import external_files
 from compress.family import Family, family_of
 from compress.lineage import Lineage, digest_of, file_digest
@@ -71,14 +72,24 @@ class Bundle:
 
     @property
     def module(self) -> PreTrainedModel:
-        """The torch model of a bundle of torch form."""
-        assert not isinstance(self.model, OnnxGraph), "the runner hands a stage the form that it consumes"
+        """The torch model of a bundle of torch form.
+
+        Raises:
+            ModelError: the bundle is around a graph.
+        """
+        if isinstance(self.model, OnnxGraph):
+            raise ModelError(f"{self.model.path.name}: an ONNX graph, no torch module; `.graph.path` is its file")
         return self.model
 
     @property
     def graph(self) -> OnnxGraph:
-        """The graph of a bundle of ONNX form."""
-        assert isinstance(self.model, OnnxGraph), "the runner hands a stage the form that it consumes"
+        """The graph of a bundle of ONNX form.
+
+        Raises:
+            ModelError: the bundle is around a torch model.
+        """
+        if not isinstance(self.model, OnnxGraph):
+            raise ModelError(f"{type(self.model).__name__}: a torch model, no ONNX graph; `.module` is it")
         return self.model
 
     @property

@@ -61,6 +61,12 @@ class DataSettings(Settings):
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     transfer: SplitSettings | None = Field(None, description="further texts to distil on; labels are not needed")
 
+    @property
+    def read(self) -> dict[str, TableSettings]:
+        """The tables that a split is of; others are left alone."""
+        of = {split.table for name in SPLITS if (split := getattr(self, name)) is not None}
+        return {name: table for name, table in self.tables.items() if name in of}
+
     @field_validator(*SPLITS)
     @classmethod
     def _fits_its_table(cls, value: SplitSettings | None, info: ValidationInfo) -> SplitSettings | None:

@@ -10,12 +10,13 @@ from typing import Any
 from compress.anatomy import Anatomy
 from compress.data import Splits
 from compress.deploy import check_shapes
-from compress.errors import CompressError, DataError, ModelError
+from compress.errors import CompressError, DataError, ModelError, SourceError
 from compress.family import family_of
 from compress.lengths import lengths_of
 from compress.memory import Layers, Phase, Texts, foretold, peak, room
 from compress.recipe import Recipe
 from compress.runtime import runtime_of
+from compress.sources import Sources
 from compress.stage import Deploys
 from compress.task import Task, task_of
 
@@ -23,6 +24,22 @@ UNLIMITED = 10**9
 """Tokens that a tokenizer reads that sets no limit."""
 TOLERANCE = 1.25
 """A run takes what was foretold within this factor: below it, it may still fit."""
+
+
+def check_sources(recipe: Recipe, sources: Sources) -> None:
+    """See that every local file and folder that the recipe names is there.
+
+    Raises:
+        SourceError: a line for each that is not, with the place that names it.
+    """
+    faults = [
+        f"{place}: {tried[0]}: no such file or folder in {sources.base.resolve()}, which paths are relative to; "
+        f"put it there, or name it: --set {place}=..."
+        for place, tried in recipe.sources.items()
+        if len(tried) == 1 and sources.is_absent(tried[0])
+    ]
+    if faults:
+        raise SourceError("\n".join(faults))
 
 
 def check_labels(recipe: Recipe, splits: Splits) -> None:

@@ -134,10 +134,11 @@ class Recipe(Settings):
     report: tuple[Literal["html", "markdown"], ...] = ("html", "markdown")
 
     @property
-    def sources(self) -> list[list[str]]:
-        """Each source, the model's first, as the list of what is tried in order."""
-        wanted = [self.model.source, *(table.source for table in self.data.tables.values())]
-        return [[source] if isinstance(source, str) else source for source in wanted]
+    def sources(self) -> dict[str, list[str]]:
+        """Each source that is read, the model's first, by the place that names it: what is tried, in order."""
+        wanted = {"model.source": self.model.source}
+        wanted |= {f"data.tables.{name}.source": table.source for name, table in self.data.read.items()}
+        return {place: [source] if isinstance(source, str) else source for place, source in wanted.items()}
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values, every default spelled out; reading it back gives an equal recipe."""
@@ -183,6 +184,8 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         faults += [_restated(error) for error in _without_echoes(fault.errors(include_url=False))]
     faults += _chain_faults(values)
     faults += _faults_between_sections(values)
+    if recipe is not None and not faults:
+        faults += _unmade(recipe)
     if faults or recipe is None:
         changed = {landing(values, change.partition("=")[0]): change for change in changes}
         raise RecipeError(_listing(file, document, values, faults, changed))
@@ -195,7 +198,8 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 
 def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """A copy with each PATH=VALUE put in place; list items go by number, or a stage by its name.
+    """A copy with each PATH=VALUE put in place; list items go by number, or a stage by its name, and a block that the
+    recipe leaves out is made.
 
     Raises:
         RecipeError: not of that form, or the path leads nowhere.
@@ -214,7 +218,7 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
             *outer, last = landing(changed, path)
             here: Any = changed
             for key in outer:
-                here = here[key]
+                here = here.setdefault(key, {}) if isinstance(here, dict) else here[key]
             here[last] = value
         except (KeyError, IndexError, TypeError, ValueError):
             raise RecipeError(f"--set {change}: the recipe has no place {path!r}") from None
@@ -236,7 +240,7 @@ def landing(values: Any, path: str) -> tuple[Key, ...]:
             here = here[entry]
         keys.append(int(name) if isinstance(here, list) else name)
         if place < len(names) - 1:
-            here = here[keys[-1]]
+            here = here.get(name, {}) if isinstance(here, dict) else here[keys[-1]]
     return tuple(keys)
 
 
@@ -326,6 +330,18 @@ def _faults_between_sections(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(("gates", "min_speedup", "shape"), f"{shape} is not among deploy.shapes ({listed})")
 
 
+def _unmade(recipe: Recipe) -> Iterator[Fault]:
+    """A precision that no stage makes; where nothing is exported, it says what others will make of the result."""
+    stages = {name_of("stages", stage): stage for stage in recipe.stages}
+    if "export" not in stages or recipe.deploy.precision == "fp32":
+        return
+    made = "int8" if "quantize" in stages else getattr(stages["export"], "precision", "fp32")
+    if made != (wanted := recipe.deploy.precision):
+        mends = {"int8": "add `quantize` after `export`, or ", "fp16": "set `export: {precision: fp16}`, or "}
+        reason = f"the result has {made}: {mends.get(wanted, '')}leave it out"
+        yield Fault(("deploy", "precision"), f"no stage makes {wanted!r}, {reason}")
+
+
 def _section(values: Mapping[str, Any], key: str, kind: type[AnySettings]) -> AnySettings | None:
     """One section of a recipe; None when it has faults, which are listed already."""
     try:
@@ -376,11 +392,17 @@ def _listing(
     for fault in faults:
         _, place = document.place(fault.path)
         name = ".".join(str(key) for key in _keys_in(values, fault.path)) or "recipe"
-        option = next((text for keys, text in changed.items() if fault.path[: len(keys)] == keys), None)
+        new = len(_keys_in(document.values, fault.path)) < len(fault.path)  # the file has no such place
+        option = next((text for keys, text in changed.items() if _is_of(fault.path, keys, new=new)), None)
         where = f"{file}:{place}" if option is None else f"--set {option}"
         placed.append((place, where, f"{name}: {fault.message}"))
     placed.sort(key=lambda item: (item[0].line, item[0].column))
     return "\n".join(f"{where}: {text}" for where, text in dict.fromkeys((where, text) for _, where, text in placed))
+
+
+def _is_of(path: Sequence[Key], keys: Sequence[Key], *, new: bool) -> bool:
+    """Whether a fault at `path` is of what `--set` put at `keys`: there or below it, or in a block made for it."""
+    return tuple(path[: len(keys)]) == tuple(keys) or (new and tuple(keys[: len(path)]) == tuple(path))
 
 
 def _keys_in(values: Any, path: Sequence[Key]) -> list[Key]:

@@ -15,7 +15,7 @@ from compress.data import Split, Splits, load_data
 from compress.deploy import Deploy
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step, digest_of
-from compress.preflight import check, check_labels, check_memory, needs, texts_of
+from compress.preflight import check, check_labels, check_memory, check_sources, needs, texts_of
 from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
 from compress.runtime import runtime_of
@@ -93,6 +93,7 @@ class Runner:
         Raises:
             CompressError: the class says whose fault it is; finished stages stay in the store.
         """
+        check_sources(self.recipe, self.sources)
         self.progress("sources", 0.0, "fetch the model")
         source = self.sources.fetch(self.recipe.model.source)
         self.progress("sources", 0.5, "read the data")

@@ -257,6 +257,11 @@ class Sources:
             return archive.is_file() and self._entry(_file_hash(archive), first.members).exists()
         return isinstance(first, Path)
 
+    def is_absent(self, source: str) -> bool:
+        """Whether a source is a local path, and nothing is there."""
+        parsed = parse(source)
+        return isinstance(parsed, Path) and not (self.base / parsed.expanduser()).exists()
+
     def _fetch_one(self, source: str) -> Found:
         parsed = parse(source)
         if isinstance(parsed, HubSource):

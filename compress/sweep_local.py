@@ -62,7 +62,7 @@ def make_all(
     """
     first = variants[0].recipe
     sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
-    for source in first.sources:  # before several processes ask for the same ones
+    for source in first.sources.values():  # before several processes ask for the same ones
         sources.fetch(source)
     if jobs > 1:
         return _in_processes(variants, file, device, jobs, tell)

@@ -26,7 +26,11 @@ def write_weights(model: PreTrainedModel, folder: Path) -> None:
         if tensor.data_ptr() not in seen or tensor.numel() == 0:
             kept[name] = tensor.detach().cpu().contiguous()
         seen.add(tensor.data_ptr())
-    save_file(kept, folder / FILE_NAME, metadata={"format": "pt"})
+    file = folder / FILE_NAME
+    file.touch()
+    mode = file.stat().st_mode  # what files get here; safetensors puts one in its place that its owner alone may read
+    save_file(kept, file, metadata={"format": "pt"})
+    file.chmod(mode)
 
 
 def stored_weights(folder: Path) -> tuple[int, str]:

@@ -104,7 +104,10 @@ def small_recipe() -> dict[str, Any]:
 
 
 def make_small(home: Path, **changes: Any) -> Small:
-    """Write source, table and recipe into `home`; `changes` replace top-level keys of the recipe."""
+    """Write source, table and recipe into `home`; `changes` replace top-level keys of the recipe.
+
+    Where they leave out the stage that makes integers, the deployment is in float32.
+    """
     small = Small(home)
     home.mkdir(parents=True, exist_ok=True)
     save(tiny_bundle(seed=7), small.model)
@@ -114,7 +117,10 @@ def make_small(home: Path, **changes: Any) -> Small:
     split = tiny_split("all", ROWS, seed=11, words=12)
     rows = [f"{text}\t{split.label_names[label]}" for text, label in zip(split.texts, split.labels, strict=True)]
     small.table.write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
-    write_recipe(small.recipe, small_recipe() | changes)
+    recipe = small_recipe() | changes
+    if not any("quantize" in stage for stage in recipe["stages"]):
+        recipe["deploy"] = recipe["deploy"] | {"precision": "fp32"}
+    write_recipe(small.recipe, recipe)
     return small
 
 

@@ -220,6 +220,18 @@ def test_an_onnx_file_is_loaded_by_its_name(folder: Path, exported, tmp_path: Pa
 # Bad folders
 
 
+def test_a_bundle_asked_for_the_other_form_says_what_it_is(bundle: Bundle, exported):
+    with pytest.raises(ModelError, match=r"model\.onnx: an ONNX graph, no torch module; `\.graph\.path` is its file"):
+        _ = exported["even-fused"][1].module
+    with pytest.raises(ModelError, match=r"a torch model, no ONNX graph; `\.module` is it"):
+        _ = bundle.graph
+
+
+def test_who_may_read_other_files_may_read_the_weights(bundle: Bundle, tmp_path: Path):
+    save(bundle, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "config.json").stat().st_mode
+
+
 def test_a_pickle_is_never_opened(folder: Path, bundle: Bundle):
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")

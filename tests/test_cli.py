@@ -196,7 +196,7 @@ def test_progress_goes_to_standard_error_and_the_outcome_to_standard_output(ask,
         ("run none.yaml", r"none\.yaml: no such file, and no shipped recipe; shipped: .*reviews-trio"),
         ("plan reviews-tri", "did you mean 'reviews-trio'"),
         ("plan source", "is a folder, wanted a recipe file"),
-        ("plan small.yaml --set model.source=none", "none: no such file or folder in .*relative"),
+        ("plan small.yaml --set model.source=none", "model.source: none: no such file or folder in .*relative"),
         ("plan small.yaml --set model.source=texts.tsv", r"texts\.tsv.config\.json: .*a model folder has one"),
         ("plan small.yaml --set model.source=runs", r"runs.config\.json: no such file; a model folder has one"),
         ("run small.yaml -o out --set model.source=none", "none: no such file or folder"),
@@ -279,6 +279,36 @@ def test_a_file_where_a_folder_should_be_is_said_so(ask, small):
     refused(ask("run", "small.yaml", "-o", "texts.tsv"), "texts.tsv: .*a file is in the way, choose another folder")
     refused(ask("run", "small.yaml", "-o", "texts.tsv/out"), "texts.tsv/out: .*a file is in the way")
     refused(ask("report", small.output, "-o", "texts.tsv"), "texts.tsv: .*a file is in the way")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "measure source --data texts.tsv -o",
+        "inspect source -o",
+        "run small.yaml -o",
+        "report runs/small -o",
+        "sweep small.yaml --over stages.prune.round_to=8,16 -o",
+    ],
+)
+def test_figures_go_neither_over_a_file_nor_among_a_models_files_and_that_is_said_before_any_work(
+    ask, small, monkeypatch, words
+):
+    monkeypatch.setattr("compress.folder.load", pytest.fail)
+    monkeypatch.setattr("compress.runner.Runner.execute", pytest.fail)
+    before = {file: file.read_bytes() for file in small.model.iterdir()}
+    refused(ask(*words.split(), "texts.tsv"), "texts.tsv: .*a file is in the way, choose another folder")
+    refused(ask(*words.split(), "source"), "source: holds a model, .*; choose another folder")
+    assert {file: file.read_bytes() for file in small.model.iterdir()} == before
+
+
+def test_every_file_that_is_not_there_is_named_with_the_setting_that_names_it(ask):
+    answer = ask("plan", "small.yaml", "--set", "model.source=none", "--set", "data.tables.texts.source=gone.tsv")
+    assert answer.code == 2
+    first, second = answer.message.splitlines()
+    assert "model.source: none: no such" in first
+    assert second.startswith("data.tables.texts.source: gone.tsv: no such")
+    assert second.endswith("or name it: --set data.tables.texts.source=...")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")

@@ -228,6 +228,7 @@ def test_activations_take_what_was_foretold_of_them(tmp_path: Path, monkeypatch:
     recipe["data"] |= {"test": {"table": "texts", "split": 0.1}}
     recipe["prepare"] = [{"finetune": {"epochs": 1, "batch": WIDE_BATCH}}]
     recipe["stages"] = recipe["stages"][2:3]
+    recipe["deploy"]["precision"] = "fp32"
     write_recipe(small.recipe, recipe)
 
     monkeypatch.chdir(tmp_path)

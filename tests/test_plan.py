@@ -145,6 +145,7 @@ def pairs(tmp_path: Path) -> Small:
     recipe["model"]["task"] = task.name
     recipe["measure"]["metrics"] = ["spearman"]
     recipe["stages"], recipe["prepare"] = recipe["stages"][2:3], []
+    recipe["deploy"]["precision"] = "fp32"
     write_recipe(small.recipe, recipe)
     return small
 
@@ -174,6 +175,21 @@ def test_the_longest_input_is_the_same_before_and_after_a_model_is_read(family: 
     bundle = tiny_bundle(family)
     save(bundle, tmp_path)
     assert longest_input(tmp_path, read_config(tmp_path), bundle.task) == load(tmp_path).max_tokens
+
+
+def test_what_run_will_leave_out_is_told_with_its_reason(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = planned(small, monkeypatch, "--set", "measure.baselines=[torch-fp32, torch-fp16]")
+    assert found["measured"][0] == "torch-fp32"
+    assert "torch-fp16" not in found["measured"]
+    assert [one["target"] for one in found["skipped"]] == ["torch-fp16"]
+    assert "not measured here: torch-fp16: float16 has no fast CPU kernels" in module.to_text(found)
+
+
+def test_a_machine_that_lacks_what_the_recipe_deploys_on_is_told(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    found = planned(small, monkeypatch, "--set", "deploy.device=cuda")
+    assert "`run` stops here: device cuda: torch finds no GPU here" in module.to_text(found)
+    assert planned(small, monkeypatch)["stops"] == ""
 
 
 def test_memory_is_left_out_where_the_run_is_to_be_on_a_gpu(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

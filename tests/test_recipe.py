@@ -19,7 +19,7 @@ from compress import catalog
 from compress.baselines import BASELINES
 from compress.errors import RecipeError
 from compress.places import read_yaml
-from compress.recipe import Recipe, read_recipe, stage_name, to_yaml, with_changes
+from compress.recipe import Measure, Recipe, read_recipe, stage_name, to_yaml, with_changes
 
 SHIPPED = recipes.names()
 MUTATIONS = 250
@@ -172,7 +172,37 @@ def test_integers_are_not_made_of_float16(recipe_with):
     half = "{export: {precision: fp16}}"
     [line] = faults(recipe_with(f"stages=[{half}, {{quantize: {{}}}}]"))
     assert "stages.1: quantize starts from float32: leave out `precision: fp16` before it" in line
-    assert read_recipe(recipe_with(f"stages=[{half}]")).stages[0].precision == "fp16"
+    alone = recipe_with(f"stages=[{half}]", "deploy.precision=fp16")
+    assert read_recipe(alone).stages[0].precision == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stages", "said"),
+    [
+        ("int8", [{"export": {}}], "the result has fp32: add `quantize` after `export`, or leave it out"),
+        ("fp16", [{"export": {}}], "the result has fp32: set `export: {precision: fp16}`, or leave it out"),
+        ("fp16", [{"export": {}}, {"quantize": {}}], "the result has int8: set"),
+        ("bf16", [{"export": {"precision": "fp16"}}], "the result has fp16: leave it out"),
+    ],
+)
+def test_a_precision_that_no_stage_makes_is_no_deployment(recipe_with, wanted, stages, said):
+    file = recipe_with(f"stages={json.dumps(stages)}", f"deploy.precision={wanted}")
+    [line] = faults(file)
+    assert said in line
+
+
+def test_a_precision_that_others_will_make_may_be_asked_for(recipe_with):
+    file = recipe_with('stages=[{"prune": {"target": {"flops": 0.5}, "criterion": {"use": "magnitude"}}}]')
+    assert read_recipe(file).deploy.precision == "int8"
+
+
+def test_a_block_that_the_recipe_leaves_out_is_made_by_set(tmp_path):
+    values = small_recipe()
+    del values["measure"]
+    file = write_recipe(tmp_path / "recipe.yaml", values)
+    assert read_recipe(file, ["measure.rounds=12"]).measure == Measure(rounds=12)
+    with pytest.raises(RecipeError, match=r"^--set measure\.roundz=12: measure\.roundz: unknown key; known: baselines"):
+        read_recipe(file, ["measure.roundz=12"])
 
 
 def test_the_order_of_stages_is_judged_even_where_settings_are_faulty(recipe_with):
@@ -286,7 +316,7 @@ def test_set_reads_values_as_a_recipe_does(recipe_with):
         ("=3", "wanted PATH=VALUE"),
         ("stages.9.distill.epochs=3", "no place 'stages.9.distill.epochs'"),
         ("stages.distil.epochs=3", "no place 'stages.distil.epochs'"),
-        ("nowhere.at.all=1", "no place"),
+        ("nowhere.at.all=1", "nowhere: unknown key"),
         ("seed.deep=1", "no place"),
         ("seed.deeper.still=1", "no place"),
         ("seed=[1", "the value is not YAML"),

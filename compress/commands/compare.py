@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from compress.commands.keep import check_output
 from compress.security import printable
 from evaluation.across.across import across
 from evaluation.across.kept import Kept
@@ -31,6 +32,7 @@ def compare(paths: Sequence[Path], output: Path | None) -> Path:
         bundle_ahead()
     runs = [read_run(path) for path in paths]
     folder = output or (paths[0] / "report" if len(paths) == 1 and paths[0].is_dir() else Path("report"))
+    check_output(folder, "the report")
     found = compared(runs, paths)
     for label, sentences in found.doubts.items():
         for sentence in sentences:

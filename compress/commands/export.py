@@ -27,7 +27,7 @@ from compress.stage import Context, Stage
 from compress.stages.export import Export
 from compress.stages.quantize import Quantize
 from compress.step import applied, sizes
-from compress.store.refusals import writing
+from compress.store.refusals import check_place, writing
 from evaluation.measurement import Comparison, Gate, Measurement, Run, Target, write_run
 from reports.card import model_card
 from reports.table import results_table
@@ -131,8 +131,7 @@ def _refuse_idle(request: Request) -> None:
 
 def _refuse_taken(folder: Path) -> None:
     """The folder is written as a whole, so nothing may be in its place that would be lost."""
-    if folder.is_file():
-        raise DataError(f"{folder}: a file is in the way, choose another folder")
+    check_place(folder, "the exported model")
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder}: is not empty, and would be replaced as a whole; choose a new or an empty folder")
 

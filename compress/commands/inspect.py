@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compress.bundle import Bundle, Form
 from compress.commands.device import resolved_device
 from compress.commands.heads import Asked, Found, criterion_called, find_heads
+from compress.commands.keep import check_output
 from compress.commands.options import DataOption, asked_rows, asked_shapes, has_labels, place_of
 from compress.data import Split
 from compress.deploy import Deploy, Shape, check_shapes
@@ -64,6 +65,8 @@ def inspect(request: Request, output: Path | None) -> Run:
         CompressError: it is no model, the table is not as asked or too short, or a shape or criterion can't be had.
     """
     criterion_called(request.criterion)
+    if output is not None:
+        check_output(output, "what was found")
     if request.trade_off and request.data is None:
         raise DataError("--trade-off: needs --data with labels, to score heads by some rows and judge by the others")
     if request.columns and request.data is None:

@@ -7,13 +7,29 @@ from pathlib import Path
 
 from compress import catalog
 from compress.bundle import Form
+from compress.errors import StoreError
 from compress.provenance import code_digest
 from compress.recipe import Recipe, to_yaml
 from compress.release import write_model
 from compress.runner import Executed
 from compress.sources import Lock, is_outside, moved
+from compress.store.refusals import check_place
 from evaluation.measurement import Gate, Run
 from reports.card import model_card
+
+CONFIG = "config.json"
+"""What every model's folder has."""
+
+
+def check_output(folder: Path, what: str) -> None:
+    """See, before any work, that figures can be written into `folder`, and that it is not a model's own.
+
+    Raises:
+        StoreError: a file is in the way, the disk lets nobody write there, or it holds a model.
+    """
+    check_place(folder, what)
+    if (folder / CONFIG).exists():
+        raise StoreError(f"{folder}: holds a model, and {what} would lie among its files; choose another folder")
 
 
 def write_recipe(recipe: Recipe, executed: Executed, file: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ def lock(recipe_name: str) -> Path:
     """
     file = recipes.find(recipe_name)
     recipe = read_recipe(file)
-    flat = [source for tried in recipe.sources for source in tried]
+    flat = [source for tried in recipe.sources.values() for source in tried]
     target = Lock.beside(file)
     pinned([source for source in flat if source.startswith("pip:")]).write(target)
     return target

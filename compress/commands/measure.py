@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from compress.bundle import Bundle, Form
 from compress.commands.device import resolved_device
+from compress.commands.keep import check_output
 from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of
 from compress.commands.subjects import conditions_of
 from compress.data import Split
@@ -80,6 +81,8 @@ def measure(request: Request, output: Path | None) -> Run:
     Raises:
         CompressError: a target is no model, the table is not as asked, or a shape can't be read.
     """
+    if output is not None:
+        check_output(output, "what was measured")
     bundles = [(_name(target), load(target)) for target in dict.fromkeys(request.targets)]
     deploy = Deploy(threads=request.threads, shapes=asked_shapes(request.latency))
     subjects = [subject for name, bundle in bundles for subject in _subjects(name, bundle, request.runtimes)]

@@ -9,12 +9,24 @@ from typing import Any
 
 import recipes
 from compress.anatomy import Anatomy
+from compress.baselines import obstacle_to
+from compress.commands.device import resolved_device
 from compress.data import load_data
+from compress.errors import ModelError
 from compress.folder import check_label_order, read_config
 from compress.lineage import digest_of
 from compress.memory import Phase, Texts, peak
 from compress.outline import Ask, Outline
-from compress.preflight import check, check_labels, check_runtime, longest_input, needs, shortage, texts_of
+from compress.preflight import (
+    check,
+    check_labels,
+    check_runtime,
+    check_sources,
+    longest_input,
+    needs,
+    shortage,
+    texts_of,
+)
 from compress.recipe import SECONDS_A_ROUND, Recipe, read_recipe, stage_name
 from compress.security import check_weights
 from compress.sources import Lock, Sources
@@ -54,15 +66,20 @@ def plan(recipe_name: str, changes: Sequence[str], ask: Ask) -> Planned:
     file = recipes.find(recipe_name)
     recipe = read_recipe(file, changes)
     sources = Sources(cache_root(), file.parent, Lock.read(Lock.beside(file)))
-    missing = [" or ".join(tried) for tried in recipe.sources if not sources.at_hand(tried)]
+    check_sources(recipe, sources)
+    missing = [" or ".join(tried) for tried in recipe.sources.values() if not sources.at_hand(tried)]
     planned: Planned = {"name": recipe.name, "key": digest_of(recipe.resolved()), "missing_sources": missing}
     stages = [name for name, _ in _named(recipe)][len(recipe.prepare) :]
-    planned["measured"] = [*recipe.measure.baselines, *stages[:-1], "result"]
+    device = recipe.deploy.device if recipe.deploy.device != "auto" else "cpu"
+    skipped = {name: reason for name in recipe.measure.baselines if (reason := obstacle_to(name, device))}
+    planned["measured"] = [*(name for name in recipe.measure.baselines if name not in skipped), *stages[:-1], "result"]
+    planned["skipped"] = [{"target": name, "reason": reason} for name, reason in skipped.items()]
     if missing:
         planned["stages"] = [{"name": name} for name, _ in _named(recipe)]
     else:
         with _no_collection():
             planned |= _looked_into(recipe, sources, ask)
+    planned["stops"] = _stops(recipe)
     planned["recipe"] = recipe.resolved()
     return planned
 
@@ -70,6 +87,7 @@ def plan(recipe_name: str, changes: Sequence[str], ask: Ask) -> Planned:
 def to_text(planned: Planned) -> str:
     """A row a stage, then what is not known yet."""
     lines = [f"{planned['name']}: {len(planned['stages'])} stages; measured: {', '.join(planned['measured'])}"]
+    lines += [f"not measured here: {one['target']}: {one['reason']}" for one in planned["skipped"]]
     if "data" in planned:
         lines.append("data: " + ", ".join(f"{count:,} {split}" for split, count in planned["data"].items()))
         lines.append(f"model: {planned['source_bytes'] / 1e6:.1f} MB as it is stored ({planned['stored_as']})")
@@ -78,6 +96,8 @@ def to_text(planned: Planned) -> str:
         lines.append(f"  {stage['name']:<{width}}  {_row(stage)}".rstrip())
     if "seconds" in planned:
         lines.append(f"about {planned['seconds'] / 60:.1f} minutes of training and measuring here{_memory(planned)}")
+    if planned["stops"]:
+        lines.append(f"`run` stops here: {planned['stops']}")
     if planned.get("shortage"):
         lines.append(f"may not fit: {planned['shortage']}")
     for source in planned["missing_sources"]:
@@ -102,6 +122,15 @@ def _memory(planned: Planned) -> str:
         return ""
     dearest = max(planned["memory"], key=lambda phase: phase["bytes"])
     return f", {planned['memory_bytes'] / 1e9:.1f} GB of memory at the peak, in {dearest['phase']}"
+
+
+def _stops(recipe: Recipe) -> str:
+    """Why this machine can't run the recipe, which may be meant for another one; empty where it can."""
+    try:
+        resolved_device(recipe.deploy.device)
+    except ModelError as fault:
+        return str(fault)
+    return ""
 
 
 def _named(recipe: Recipe) -> list[tuple[str, Any]]:

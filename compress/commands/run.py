@@ -11,7 +11,7 @@ from pathlib import Path
 
 import recipes
 from compress.commands.device import resolved_device
-from compress.commands.keep import measuring_code, told, write_recipe, write_result
+from compress.commands.keep import check_output, measuring_code, told, write_recipe, write_result
 from compress.commands.record import assembled, stage_gates
 from compress.commands.subjects import REFERENCE, baseline_subjects, conditions_of, step_subjects
 from compress.errors import DataError, GateError
@@ -49,6 +49,7 @@ def run(
     recipe = read_recipe(file, changes)
     folder = output or Path("runs") / recipe.name
     chosen = resolved_device(device or recipe.deploy.device)
+    check_output(folder, "the run")
     limit_bytes()  # a limit that is none is said before any work
     with writing(folder, "the run folder"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from compress.baselines import BASELINES
+from compress.baselines import BASELINES, obstacle_to
 from compress.bundle import Bundle, Form
 from compress.data import Split
 from compress.deploy import Deploy
@@ -14,7 +14,6 @@ from compress.graph.build import build_graph
 from compress.progress import Tell
 from compress.recipe import Measure, Recipe
 from compress.runner import Executed
-from compress.runtime import runtime_of
 from compress.task import Task
 from evaluation.measurement import Skipped, Target
 from evaluation.sitting import Conditions, Subject
@@ -32,7 +31,7 @@ def baseline_subjects(
     # Quality is always measured against the reference as its owner runs it, asked for or not.
     for name in dict.fromkeys((REFERENCE, *recipe.measure.baselines)):
         baseline = BASELINES[name]
-        if obstacle := baseline.obstacle or runtime_of(baseline.runtime).obstacle(device):
+        if obstacle := obstacle_to(name, device):
             skipped.append(Skipped(target=name, reason=obstacle))
             continue
         bundle, form = reference, Form.TORCH

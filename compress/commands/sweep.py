@@ -12,7 +12,7 @@ from typing import Any
 
 import recipes
 from compress.commands.device import resolved_device
-from compress.commands.keep import measuring_code, told, write_recipe, write_result
+from compress.commands.keep import check_output, measuring_code, told, write_recipe, write_result
 from compress.commands.record import assembled, stage_gates
 from compress.commands.subjects import REFERENCE, baseline_subjects, conditions_of, step_subjects
 from compress.commands.variants import VARIANTS, Made, alone, row, whole
@@ -104,6 +104,7 @@ def sweep(request: Request, output: Path | None) -> Swept:
 @contextmanager
 def _workplace(folder: Path) -> Iterator[tuple[Store, Tell]]:
     """The sweep's folder, held and cleared of what a dead process left; the store, and where progress is told."""
+    check_output(folder, "the sweep")
     limit_bytes()  # a limit that is none is said before any work
     with writing(folder, "the sweep folder"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ class Onnxruntime:
         try:
             import onnxruntime
         except ImportError:
-            return "onnxruntime is not installed; `pip install 'compress-transformers[cpu]'` (or `[gpu]`) brings it"
+            return "onnxruntime is not installed; `pip install -c constraints.txt -e '.[cpu]'` (or `[gpu]`) brings it"
         if PROVIDERS[device] not in onnxruntime.get_available_providers():
             return f"this onnxruntime has no {PROVIDERS[device]}"
         # Having a provider says what the wheel was built with, not that it starts here.

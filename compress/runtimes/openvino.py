@@ -24,7 +24,7 @@ class Openvino:
         try:
             import openvino  # noqa: F401
         except ImportError:
-            return "openvino is not installed; `pip install 'compress-transformers[openvino]'` brings it"
+            return "openvino is not installed; `pip install -c constraints.txt -e '.[openvino]'` brings it"
         return None if device == "cpu" else "openvino is run on a CPU only here"
 
     def open(self, bundle: Bundle, *, device: str, threads: int) -> OpenvinoSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,19 @@ def writing(place: Path, what: str) -> Iterator[None]:
         if not _is_safetensors_own(fault):
             raise
         raise _refused(place, what, str(fault), "free space or choose") from fault
+
+
+def check_place(place: Path, what: str) -> None:
+    """See, before any work, that a folder can be made and written at `place`.
+
+    Raises:
+        StoreError: a file is in the way, or the disk lets nobody write there.
+    """
+    there = next(one for one in (place, *place.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise _refused(place, what, os.strerror(errno.ENOTDIR), "a file is in the way, choose")
+    if not os.access(there, os.W_OK):
+        raise _refused(there, what, os.strerror(errno.EACCES), "free space or choose")
 
 
 def _has_no_home(fault: OSError, place: Path) -> bool:

@@ -108,7 +108,7 @@ def _gpu(nvml: Any) -> Meter | str:
         try:
             nvml = import_module("pynvml")
         except ImportError:
-            return "nvidia-ml-py is not installed; `pip install 'compress-transformers[energy]'` brings it"
+            return "nvidia-ml-py is not installed; `pip install -c constraints.txt -e '.[energy]'` brings it"
     try:
         nvml.nvmlInit()
         handle = _handle(nvml)
