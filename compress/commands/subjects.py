@@ -37,7 +37,7 @@ def baseline_subjects(
         bundle, form = reference, Form.TORCH
         if baseline.attention is not None:
             tell("baselines", 0.0, f"export {name}")
-            graph = build_graph(reference, scratch / name / "model.onnx", attention=baseline.attention)
+            graph = build_graph(reference, scratch / name / "model.onnx", attention=baseline.attention, device=device)
             bundle, form = replace(reference, model=graph), Form.ONNX
             tell("baselines", 1.0, "done")
         target = Target(name=name, kind="baseline", title=name, runtime=baseline.runtime, form=form.value)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.bundle import OnnxGraph
 from compress.errors import ExportError
 from compress.graph.build import save_proto
+from compress.graph.inspect import read_proto
+from compress.graph.taps import Tapped
 
 if TYPE_CHECKING:
     import onnx
@@ -53,16 +54,14 @@ def float16(graph: OnnxGraph, path: Path, samples: Iterable[Inputs]) -> tuple[On
 
 def too_large(graph: OnnxGraph, samples: Iterable[Inputs]) -> tuple[str, ...]:
     """Names of the nodes that give, or are given, numbers that float16 has no room for; infinities are masks."""
-    proto, largest = _opened(graph), dict[str, float]()
-    session, names = _session(proto)
+    tapped, largest = Tapped(graph), dict[str, float]()
     for inputs in samples:
-        fed = {node.name: inputs[node.name] for node in session.get_inputs()}
-        for name, value in zip(names, session.run(names, fed), strict=True):
+        for name, value in tapped.run(inputs).items():
             if value.dtype == np.float32 and value.size:
                 seen = np.abs(value[np.isfinite(value)]).max(initial=0.0)
                 largest[name] = max(largest.get(name, 0.0), float(seen))
     beyond = {name for name, value in largest.items() if value * ROOM > _LARGEST and not _is_mask(value)}
-    return tuple(node.name for node in proto.graph.node if beyond & {*node.input, *node.output})
+    return tuple(node.name for node in read_proto(graph.path).graph.node if beyond & {*node.input, *node.output})
 
 
 def _join(proto: onnx.ModelProto) -> None:
@@ -94,27 +93,3 @@ def _join(proto: onnx.ModelProto) -> None:
 def _is_mask(value: float) -> bool:
     """The least float32 is what is added to scores of padding: it may become the least float16."""
     return value >= float(np.finfo(np.float32).max) / 2
-
-
-def _opened(graph: OnnxGraph) -> onnx.ModelProto:
-    """The graph with everything that its nodes give among its outputs."""
-    import onnx
-
-    proto = onnx.load(graph.path)
-    named = {output.name for output in proto.graph.output}
-    every = [name for node in proto.graph.node for name in node.output if name and name not in named]
-    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in every)
-    return proto
-
-
-def _session(proto: onnx.ModelProto) -> tuple[Any, list[str]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # As it is written: what optimizing fuses is not there to be looked at.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with tempfile.TemporaryDirectory() as folder:
-        file = save_proto(proto, Path(folder, "seen.onnx"))
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    return session, [output.name for output in session.get_outputs()]

@@ -78,17 +78,21 @@ def attention_nodes(proto: onnx.ModelProto) -> list[AttentionNode]:
 
 
 def products(proto: onnx.ModelProto) -> Products:
-    """The graph's products and lookups, sorted by whether their weight is stored in float or as integers."""
+    """The graph's products and lookups, sorted by whether they are computed in float or of integers. A product of the
+    QDQ form is of integers where both of its inputs are read through DequantizeLinear."""
     integers = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in _integer_types()}
     floats = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in _float_types()}
+    scales = {tensor.name for tensor in proto.graph.initializer if len(tensor.dims) == 2 and tensor.dims[1] == 1}
+    read = {node.output[0]: node.input[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
     kinds: dict[str, list[str]] = {"float_products": [], "quantized_products": []}
     kinds |= {"float_tables": [], "quantized_tables": []}
     for node in proto.graph.node:
-        if node.op_type in ("MatMul", "Gemm") and node.input[1] in floats:
-            kinds["float_products"].append(node.name)
+        if node.op_type in ("MatMul", "Gemm") and (node.input[1] in floats or read.get(node.input[1]) in integers):
+            kind = "quantized" if node.input[0] in read and node.input[1] in read else "float"
+            kinds[f"{kind}_products"].append(node.name)
         elif node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"):
             kinds["quantized_products"].append(node.name)
-        elif node.op_type == "Gather" and node.input[0] in floats:
+        elif node.op_type == "Gather" and node.input[0] in floats - scales:
             kinds["float_tables"].append(node.name)
         elif node.op_type == "Gather" and node.input[0] in integers:
             kinds["quantized_tables"].append(node.name)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from compress.batching import batches
 from compress.bundle import Bundle, Form
 from compress.graph.build import OPSETS, AttentionForm, build_graph
+from compress.graph.calibration import calibration_inputs
 from compress.graph.half import float16
 from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
@@ -24,12 +24,14 @@ from compress.settings import Settings
 from compress.stage import Context, Sight
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from compress.anatomy import Anatomy
+    from compress.bundle import OnnxGraph
 
 
 _BYTES = {"fp32": 4.0, "fp16": 2.0}
 PARITY_LIMITS = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT}
-_BATCH = 32
 
 
 class Export(Settings):
@@ -58,7 +60,7 @@ class Export(Settings):
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
         form = self._fastest(bundle, context) if self.attention == "fastest" else self.attention
         context.progress(0.1, f"export, {form} attention")
-        graph = build_graph(bundle, context.scratch / "model.onnx", attention=form)
+        graph = self._built(bundle, context.scratch / "model.onnx", form, context)
         if self.precision == "fp16":
             context.progress(0.6, "to float16")
             graph, kept = float16(graph, context.scratch / "model_fp16.onnx", _samples(bundle, context))
@@ -79,6 +81,11 @@ class Export(Settings):
         """Exporting changes no shapes."""
         return anatomy
 
+    def _built(self, bundle: Bundle, path: Path, form: AttentionForm, context: Context) -> OnnxGraph:
+        """In float32; float16 is for GPUs, wherever it is made."""
+        device = "cuda" if self.precision == "fp16" else context.device.type
+        return build_graph(bundle, path, attention=form, device=device)
+
     def _fastest(self, bundle: Bundle, context: Context) -> AttentionForm:
         """The form that took least time here. Measured once: an interrupted stage that is resumed chooses the same."""
         noted = context.scratch / "attention_forms.json"
@@ -98,7 +105,7 @@ class Export(Settings):
         deploy = context.deploy
         sessions = {}
         for form in OPSETS:
-            graph = build_graph(bundle, context.scratch / "tried" / form / "model.onnx", attention=form)
+            graph = self._built(bundle, context.scratch / "tried" / form / "model.onnx", form, context)
             if self.precision == "fp16":
                 graph, _ = float16(graph, graph.path.with_name("model_fp16.onnx"), _samples(bundle, context))
             elif deploy.precision == "int8":
@@ -120,6 +127,4 @@ def _samples(bundle: Bundle, context: Context) -> Iterator[Inputs]:
     """What numbers are looked at on: the calibration texts, and the padded random tokens that parity is checked on."""
     for _, inputs in probes(bundle, seed=context.seed):
         yield inputs
-    if len(context.calibration):
-        encoded = bundle.task.encode(context.calibration, bundle.processor, max_tokens=bundle.max_tokens, seed=0)
-        yield from (batch.inputs for batch in batches(encoded, _BATCH))
+    yield from calibration_inputs(bundle, context.calibration)
