@@ -131,6 +131,10 @@ def export(
     attention: Annotated[
         Literal["fused", "plain", "fastest"], typer.Option(help="One node a layer, spelled out, or as measured here.")
     ] = "fused",
+    method: Annotated[
+        Literal["dynamic_int8", "static_int8"] | None,
+        typer.Option(help="Activations by each batch, or as calibrated on the texts; left out: dynamic_int8."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Texts to compare answers on, for int8; labels are not read.")
     ] = None,
@@ -146,7 +150,7 @@ def export(
     from compress.commands.export import Request, to_text
     from compress.commands.export import export as command
 
-    request = Request(model, precision, attention, data, columns, latency, threads, seed)
+    request = Request(model, precision, attention, method, data, columns, latency, threads, seed)
     _answer(command(request, output), to_text, as_json)
 
 

@@ -15,6 +15,7 @@ from small_run import Answer, Small, command, make_small
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import compress
+from compress.graph.inspect import operators, read_proto
 from compress.graph.verify import Finding
 from evaluation.measurement import read_run
 
@@ -85,6 +86,17 @@ def test_the_same_again_gives_the_same_bytes_and_another_option_gives_others(typ
     assert (home.home / "plain" / "onnx" / "model.onnx").read_bytes() != first["model.onnx"]
 
 
+def test_activations_may_be_calibrated(typed: Ask, home: Small):
+    words = ("--precision", "int8", "--data", "texts.tsv", "--method", "static_int8")
+    answer = typed("source", "-o", "static", *words)
+    assert answer.code == 0, answer
+    run = read_run(home.home / "static")
+    assert "--method static_int8" in run.environment["command"]
+    assert [gate.name for gate in run.gates if gate.target == "02-quantize"][:1] == ["quantized_operators"]
+    counted = operators(read_proto(home.home / "static" / "onnx" / "model_int8.onnx"))
+    assert counted["MatMulIntegerToFloat"] > 0 == counted["DynamicQuantizeLinear"]
+
+
 def test_float16_is_a_file_of_its_own(typed: Ask, home: Small):
     answer = typed("source", "-o", "half", "--precision", "fp16")
     assert answer.code == 0, answer
@@ -121,7 +133,11 @@ def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small,
         (("source", "-o", "x", "--precision", "int8", "--data", "none.tsv"), "none.tsv"),
         (("source", "-o", "x", "--precision", "int8", "--data", "empty.tsv"), "empty.tsv"),
         (("source", "-o", "x", "--precision", "int9"), "int9"),
-        (("source", "-o", "texts.tsv"), "texts.tsv: a file is in the way"),
+        (("source", "-o", "texts.tsv"), "a file is in the way, choose another folder"),
+        (
+            ("source", "-o", "x", "--method", "static_int8"),
+            "--method static_int8: is a way to int8; add --precision int8",
+        ),
         (("source", "-o", "source"), "source: is not empty, and would be replaced as a whole"),
     ],
 )

@@ -44,6 +44,8 @@ class Request:
     model: str
     precision: Literal["fp32", "fp16", "int8"]
     attention: Literal["fused", "plain", "fastest"]
+    method: Literal["dynamic_int8", "static_int8"] | None = None
+    """How int8 is made; dynamic_int8 where it is left out."""
     data: str | None = None
     columns: str | None = None
     latency: str | None = None
@@ -99,7 +101,7 @@ def command_line(request: Request) -> str:
     """The command that asks for this again; files outside the folder it is typed in are told by name alone."""
     words = ["compress", "export", place_of(request.model), "--precision", request.precision]
     words += ["--attention", request.attention]
-    for name in ("data", "columns", "latency", "threads"):
+    for name in ("method", "data", "columns", "latency", "threads"):
         value = getattr(request, name)
         words += [f"--{name}", place_of(str(value))] if value is not None else []
     return shlex.join([*words, "--seed", str(request.seed)])
@@ -113,6 +115,8 @@ def to_text(run: Run) -> str:
 
 def _refuse_idle(request: Request) -> None:
     """An option that would change nothing."""
+    if request.method and request.precision != "int8":
+        raise DataError(f"--method {request.method}: is a way to int8; add --precision int8")
     if request.precision == "int8" and request.data is None:
         raise DataError(
             "--precision int8: needs --data, a few hundred texts such as the model will read, on which answers before "
@@ -157,7 +161,7 @@ def _rows(request: Request, bundle: Bundle) -> Split | None:
 
 def _stages(request: Request) -> list[Stage]:
     if request.precision == "int8":
-        return [Export(attention=request.attention), Quantize(method="dynamic_int8")]
+        return [Export(attention=request.attention), Quantize(method=request.method or "dynamic_int8")]
     return [Export(attention=request.attention, precision=request.precision)]
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from compress.bundle import Bundle, Form
@@ -18,8 +16,9 @@ from compress.graph.calibration import calibration_inputs
 from compress.graph.half import float16
 from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
+from compress.graph.race import race
 from compress.graph.verify import HALF_PARITY_LIMIT, PARITY_LIMIT, fusion, parity
-from compress.inputs import Inputs, probes, timing_inputs
+from compress.inputs import Inputs, probes
 from compress.settings import Settings
 from compress.stage import Context, Sight
 
@@ -98,29 +97,18 @@ class Export(Settings):
         return min(means, key=lambda form: means[form])
 
     def _timed(self, bundle: Bundle, context: Context) -> dict[AttentionForm, float]:
-        """Milliseconds of a call in each form: the geometric mean over the shapes of the median times."""
-        from compress.runtimes.onnxruntime import open_session
-        from compress.runtimes.timing import clock_of, time_interleaved
-
-        deploy = context.deploy
-        sessions = {}
+        """Milliseconds of a call in each form."""
+        graphs: dict[str, OnnxGraph] = {}
         for form in OPSETS:
             graph = self._built(bundle, context.scratch / "tried" / form / "model.onnx", form, context)
             if self.precision == "fp16":
                 graph, _ = float16(graph, graph.path.with_name("model_fp16.onnx"), _samples(bundle, context))
-            elif deploy.precision == "int8":
+            elif context.deploy.precision == "int8":
                 graph = dynamic_int8(graph, graph.path.with_name("model_int8.onnx"))
-            sessions[form] = open_session(graph, device=context.device.type, threads=deploy.thread_count)
-        medians: dict[AttentionForm, list[float]] = {form: [] for form in OPSETS}
-        for shape in deploy.shapes:
-            inputs = timing_inputs(bundle, context.calibration, shape)
-            calls = {str(form): session.bind(inputs) for form, session in sessions.items()}
-            times = time_interleaved(calls, seed=context.seed, clock=clock_of(context.device.type))
-            for form in OPSETS:
-                medians[form].append(float(np.median(np.concatenate(times[form]))))
-        for session in sessions.values():
-            session.close()
-        return {form: math.exp(float(np.mean(np.log(values)))) for form, values in medians.items()}
+            graphs[form] = graph
+        device = context.device.type
+        times = race(graphs, bundle, context.calibration, context.deploy, device=device, seed=context.seed)
+        return {form: times[form] for form in OPSETS}
 
 
 def _samples(bundle: Bundle, context: Context) -> Iterator[Inputs]:

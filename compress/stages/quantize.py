@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -13,6 +14,8 @@ from compress.graph import sensitivity
 from compress.graph.calibration import RangeMethod, calibration_inputs, observe
 from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
+from compress.graph.race import race
+from compress.graph.sensitivity import Quantizer
 from compress.graph.static import IntegerForm, product_inputs, static_int8
 from compress.graph.verify import agreement, quantized
 from compress.settings import Settings
@@ -30,7 +33,8 @@ class Quantize(Settings):
 
     It follows `export`, because onnxruntime's integer kernels are what will run: a torch model quantized first could
     be neither exported nor fused. With a budget, each operator's own effect is measured on dev, and those that cost
-    most stay in float, as few of them as keep it.
+    most stay in float, as few of them as keep it. `fastest` tries every way, and takes the one that takes least time
+    at the deployment's shapes of those that keep the budget; where none does, the truest, with operators in float.
 
     Recipe:
         - quantize: {method: dynamic_int8}
@@ -40,8 +44,9 @@ class Quantize(Settings):
     produces: ClassVar[Form] = Form.ONNX
     weight_bytes: ClassVar[float | None] = 1.0
 
-    method: Literal["dynamic_int8", "static_int8"] = Field(
-        "dynamic_int8", description="activations on grids that each batch settles, or that calibration settled once"
+    method: Literal["dynamic_int8", "static_int8", "fastest"] = Field(
+        "dynamic_int8",
+        description="activations on grids that each batch settles, or that calibration settled once, or as measured",
     )
     ranges: RangeMethod | None = Field(
         None, description="static_int8: what of the numbers seen in calibration a grid reaches; left out: minmax"
@@ -66,13 +71,16 @@ class Quantize(Settings):
         for name in ("ranges", "outliers", "form"):
             if self.method != "static_int8" and getattr(self, name) is not None:
                 raise ValueError(f"{name}: is of static_int8, and the method is {self.method}")
+        if self.method == "fastest" and self.logit_error is None:
+            raise ValueError("fastest: needs a logit_error, the budget that what is chosen has to keep")
         return self
 
     @property
     def sees(self) -> tuple[Sight, ...]:
         """Dev as well, where there is a budget to keep on it, and the deployment, where the form follows from it."""
         budget: tuple[Sight, ...] = ("dev",) if self.logit_error is not None else ()
-        deploy: tuple[Sight, ...] = ("deploy",) if self.method == "static_int8" and self.form is None else ()
+        follows = self.method == "fastest" or (self.method == "static_int8" and self.form is None)
+        deploy: tuple[Sight, ...] = ("deploy",) if follows else ()
         return ("calibration", *budget, *deploy)
 
     def apply(self, bundle: Bundle, context: Context) -> Bundle:
@@ -90,13 +98,15 @@ class Quantize(Settings):
 
     def _quantized(self, bundle: Bundle, context: Context) -> tuple[OnnxGraph, tuple[str, ...]]:
         """The graph in integers, and the names of what stays in float."""
-        path = context.scratch / "model_int8.onnx"
-        quantizer = self._quantizer(bundle, context)
-        if self.logit_error is None:
+        path, ways = context.scratch / "model_int8.onnx", self._ways(bundle, context)
+        if self.method == "fastest":
+            way, kept_as_it_is = self._fastest(ways, bundle, context)
+        else:
+            way, kept_as_it_is = next(iter(ways)), self.logit_error is None
+        quantizer = ways[way]
+        if kept_as_it_is:
             return quantizer(bundle.graph, path), ()
-        seen = context.calibration.digest if self.method == "static_int8" else ""
-        settings = [self.method, self.ranges, self.outliers, self.logit_error, seen]
-        about = {"operators in float": [bundle.digest, context.dev.digest, *settings]}
+        about = {"operators in float": [way, *self._settled(bundle, context)]}
         effects, kept, tried = context.kept(about, lambda: self._chosen(quantizer, bundle, context, path))
         context.record(
             "sensitivity", [{"operator": name, "logit error": e, "stays in float": name in kept} for name, e in effects]
@@ -104,17 +114,50 @@ class Quantize(Settings):
         context.record("operators_in_float", tried)
         return quantizer(bundle.graph, path, keep=kept), tuple(kept)
 
-    def _quantizer(self, bundle: Bundle, context: Context) -> sensitivity.Quantizer:
+    def _ways(self, bundle: Bundle, context: Context) -> dict[str, Quantizer]:
+        """By name, how the graph may be quantized; one alone, but for `fastest`."""
         if self.method == "dynamic_int8":
-            return dynamic_int8
+            return {self.method: dynamic_int8}
         context.progress(0.1, "calibrate")
         inputs = calibration_inputs(bundle, context.calibration)
         seen = observe(bundle.graph, set(product_inputs(bundle.graph).values()), inputs, seed=context.seed)
         form = self.form or ("integer" if context.deploy.runtime.startswith("onnxruntime") else "qdq")
-        split = self.outliers != "leave"
-        return partial(static_int8, seen=seen, ranges=self.ranges or "minmax", split_outliers=split, form=form)
+        static = partial(static_int8, seen=seen, ranges=self.ranges or "minmax", form=form)
+        if self.method == "static_int8":
+            return {self.method: partial(static, split_outliers=self.outliers != "leave")}
+        return {
+            "dynamic_int8": dynamic_int8,
+            "static_int8": partial(static, split_outliers=False),
+            "static_int8, outliers split": partial(static, split_outliers=True),
+        }
 
-    def _chosen(self, quantizer: sensitivity.Quantizer, bundle: Bundle, context: Context, path: Path) -> list[Any]:
+    def _fastest(self, ways: Mapping[str, Quantizer], bundle: Bundle, context: Context) -> tuple[str, bool]:
+        """The way that takes least time of those that keep the budget, or the truest; and whether it keeps it."""
+        assert self.logit_error is not None, "it is asked for with a budget"
+        about = {"ways to quantize": [context.deploy.model_dump(mode="json"), *self._settled(bundle, context)]}
+        tried = context.kept(about, lambda: self._tried(ways, bundle, context))
+        fitting = [one for one in tried if one["logit error"] <= self.logit_error]
+        best = min(fitting, key=lambda one: one["ms"]) if fitting else min(tried, key=lambda one: one["logit error"])
+        context.record("ways", [{**one, "chosen": one is best} for one in tried])
+        return best["way"], bool(fitting)
+
+    def _tried(self, ways: Mapping[str, Quantizer], bundle: Bundle, context: Context) -> list[dict[str, Any]]:
+        """What each way costs and takes: kept, so that it is chosen but once."""
+        graphs = {
+            way: make(bundle.graph, context.scratch / f"way-{i}.onnx") for i, (way, make) in enumerate(ways.items())
+        }
+        judge, device = sensitivity.judge_of(bundle, bundle.graph, context.dev), context.device.type
+        context.progress(0.3, "time every way")
+        times = race(graphs, bundle, context.calibration, context.deploy, device=device, seed=context.seed)
+        return [{"way": way, "logit error": judge(graph), "ms": times[way]} for way, graph in graphs.items()]
+
+    def _settled(self, bundle: Bundle, context: Context) -> list[Any]:
+        """All that a choice on dev follows from."""
+        calibration = context.calibration.digest if self.method != "dynamic_int8" else ""
+        settings = [self.method, self.ranges, self.outliers, self.form, self.logit_error]
+        return [bundle.digest, context.dev.digest, calibration, context.seed, *settings]
+
+    def _chosen(self, quantizer: Quantizer, bundle: Bundle, context: Context, path: Path) -> list[Any]:
         """What each operator costs, which stay in float, and what was tried: kept, so that it is chosen but once."""
         assert self.logit_error is not None, "asked where there is a budget"
         judge = sensitivity.judge_of(bundle, bundle.graph, context.dev)
