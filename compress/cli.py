@@ -136,7 +136,8 @@ def export(
         typer.Option(help="Activations by each batch, or as calibrated on the texts; left out: dynamic_int8."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Texts to compare answers on, for int8; labels are not read.")
+        str | None,
+        typer.Option(metavar="SOURCE", help="Texts, for int8: answers on them are compared, and grids calibrated."),
     ] = None,
     columns: Annotated[str | None, typer.Option(help="Columns of a table: text=sentence.")] = None,
     latency: Annotated[str | None, typer.Option(help="Shapes to time forms at, batch x tokens.")] = None,

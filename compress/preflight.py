@@ -27,16 +27,16 @@ TOLERANCE = 1.25
 
 
 def check_sources(recipe: Recipe, sources: Sources) -> None:
-    """See that every local file and folder that the recipe names is there.
+    """See that of what the recipe names as files and folders here, each is there, or one of those it names for it.
 
     Raises:
         SourceError: a line for each that is not, with the place that names it.
     """
     faults = [
-        f"{place}: {tried[0]}: no such file or folder in {sources.base.resolve()}, which paths are relative to; "
-        f"put it there, or name it: --set {place}=..."
+        f"{place}: {', '.join(tried)}: no such file or folder in {sources.base.resolve()}, which paths are relative "
+        f"to; put it there, or name it: --set {place}=..."
         for place, tried in recipe.sources.items()
-        if len(tried) == 1 and sources.is_absent(tried[0])
+        if all(map(sources.is_absent, tried))
     ]
     if faults:
         raise SourceError("\n".join(faults))

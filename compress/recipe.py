@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -187,7 +188,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     if recipe is not None and not faults:
         faults += _unmade(recipe)
     if faults or recipe is None:
-        changed = {landing(values, change.partition("=")[0]): change for change in changes}
+        changed = dict(_landed(values, changes))
         raise RecipeError(_listing(file, document, values, faults, changed))
     return recipe
 
@@ -218,11 +219,20 @@ def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, An
             *outer, last = landing(changed, path)
             here: Any = changed
             for key in outer:
-                here = here.setdefault(key, {}) if isinstance(here, dict) else here[key]
+                if isinstance(here, dict) and here.get(key) is None:
+                    here[key] = {}
+                here = here[key]
             here[last] = value
         except (KeyError, IndexError, TypeError, ValueError):
             raise RecipeError(f"--set {change}: the recipe has no place {path!r}") from None
     return changed
+
+
+def _landed(values: Any, changes: Sequence[str]) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """Each change by where it is in the values, but for those that a later one has taken out again."""
+    for change in changes:
+        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
+            yield landing(values, change.partition("=")[0]), change
 
 
 def landing(values: Any, path: str) -> tuple[Key, ...]:
@@ -240,7 +250,8 @@ def landing(values: Any, path: str) -> tuple[Key, ...]:
             here = here[entry]
         keys.append(int(name) if isinstance(here, list) else name)
         if place < len(names) - 1:
-            here = here.get(name, {}) if isinstance(here, dict) else here[keys[-1]]
+            inner = here.get(name) if isinstance(here, dict) else here[keys[-1]]
+            here = {} if inner is None else inner
     return tuple(keys)
 
 

@@ -21,6 +21,7 @@ from compress.graph.inspect import operators, products, read_proto
 from compress.graph.quantize import dynamic_int8
 from compress.graph.sensitivity import judge_of
 from compress.graph.static import IntegerForm, product_inputs, static_int8
+from compress.graph.tables import block_of, four_bits, packed
 from compress.graph.verify import quantized
 from compress.stages.quantize import Quantize
 
@@ -201,6 +202,8 @@ def test_every_product_and_table_is_quantized_and_the_graph_says_much_the_same(
     assert quantized(made.graph, graph, at_least=len(before.float_products)).passed
     assert judge(graph) < 1.5 * judge(dynamic_int8(made.graph, tmp_path / "dynamic.onnx"))
     assert graph.path.stat().st_size < 0.6 * made.graph.path.stat().st_size
+    given = [name for node in read_proto(graph.path).graph.node for name in node.output]
+    assert len(given) == len(set(given))
     again = static_int8(made.graph, tmp_path / "again.onnx", seen_in(made), form=form)
     assert again.path.read_bytes() == graph.path.read_bytes()
 
@@ -223,6 +226,7 @@ def test_both_forms_say_the_same(made: Bundle, tmp_path: Path):
 def test_the_bias_of_a_product_is_in_its_node(made: Bundle, tmp_path: Path):
     graph = static_int8(made.graph, tmp_path / "model_int8.onnx", seen_in(made))
     nodes = [node for node in read_proto(graph.path).graph.node if node.op_type == "MatMulIntegerToFloat"]
+    assert len(nodes) == len(product_inputs(made.graph))
     assert all(len(node.input) == 7 and node.input[6] for node in nodes), "BERT has no product without"
 
 
@@ -265,15 +269,51 @@ def test_integers_are_not_made_of_integers(made: Bundle, tmp_path: Path):
 def test_a_product_whose_input_is_left_in_float_is_counted_as_float(made: Bundle, tmp_path: Path):
     graph = static_int8(made.graph, tmp_path / "model_int8.onnx", seen_in(made), form="qdq")
     proto = onnx.load(graph.path)
-    node = next(node for node in proto.graph.node if node.op_type == "MatMul" and "_rounded" in node.input[0])
-    node.input[0] = node.input[0].removesuffix("_rounded")
+    node = next(node for node in proto.graph.node if node.op_type == "MatMul" and "/rounded" in node.input[0])
+    node.input[0] = node.input[0].removesuffix("/rounded")
     onnx.save(proto, tmp_path / "model_int8.onnx")
     finding = quantized(made.graph, graph, at_least=1)
     assert not finding.passed
     assert node.name in finding.detail
 
 
-@pytest.mark.parametrize("option", [{"ranges": "entropy"}, {"outliers": "leave"}])
+# Tables
+
+
+@pytest.mark.parametrize("columns", [384, 96, 48])
+def test_four_bits_lose_no_more_than_a_step_and_pack_two_to_a_byte(columns: int):
+    table = np.random.default_rng(0).standard_normal((9, columns)).astype(np.float32)
+    block = block_of(columns)
+    integers, scales = four_bits(table, block)
+    assert scales.shape == (9, columns // block)
+    wide = np.repeat(scales, block, axis=1)
+    inside = np.abs(table) <= 7 * wide
+    assert (np.abs(integers * wide - table)[inside] <= 0.5001 * wide[inside]).all()
+    plain = np.abs(table.reshape(9, -1, block)).max(axis=-1, keepdims=True) / 7
+    whole = np.rint(table.reshape(9, -1, block) / plain) * plain
+    assert np.square(integers * wide - table).sum() <= np.square(whole.reshape(table.shape) - table).sum()
+    tensor = packed("table", integers)
+    assert len(tensor.raw_data) == integers.size // 2
+    assert np.array_equal(numpy_helper.to_array(tensor).astype(np.int8), integers)
+
+
+def test_rows_that_cannot_be_divided_have_no_blocks():
+    assert [block_of(columns) for columns in (384, 64, 80, 40, 17)] == [128, 64, 16, 0, 0]
+
+
+def test_a_large_table_of_four_bits_is_read_as_one_of_eight(
+    made: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("compress.graph.static.LARGE_TABLE", 64)
+    seen, judge = seen_in(made), judge_of(made, made.graph, tiny_split("dev", 48, seed=5))
+    eight, four = (static_int8(made.graph, tmp_path / f"{bits}.onnx", seen, tables=bits) for bits in (8, 4))
+    assert operators(read_proto(four.path))["GatherBlockQuantized"] >= 1
+    assert quantized(made.graph, four, at_least=1).passed
+    assert four.path.stat().st_size < eight.path.stat().st_size
+    assert judge(eight) < judge(four) < 1
+
+
+@pytest.mark.parametrize("option", [{"ranges": "entropy"}, {"embedding": "int4"}, {"outliers": "leave"}])
 def test_an_option_of_the_other_method_is_refused(option):
     with pytest.raises(ValueError, match="is of static_int8, and the method is dynamic_int8"):
         Quantize(method="dynamic_int8", **option)

@@ -117,6 +117,9 @@ def _refuse_idle(request: Request) -> None:
     """An option that would change nothing."""
     if request.method and request.precision != "int8":
         raise DataError(f"--method {request.method}: is a way to int8; add --precision int8")
+    if request.method == "static_int8" and request.data and request.data.endswith((".yaml", ".yml")):
+        reason = "static_int8 is calibrated on it, and of a recipe it is the test split; name a table of other texts"
+        raise DataError(f"--data {request.data}: {reason}")
     if request.precision == "int8" and request.data is None:
         raise DataError(
             "--precision int8: needs --data, a few hundred texts such as the model will read, on which answers before "

@@ -70,7 +70,7 @@ def plan(recipe_name: str, changes: Sequence[str], ask: Ask) -> Planned:
     missing = [" or ".join(tried) for tried in recipe.sources.values() if not sources.at_hand(tried)]
     planned: Planned = {"name": recipe.name, "key": digest_of(recipe.resolved()), "missing_sources": missing}
     stages = [name for name, _ in _named(recipe)][len(recipe.prepare) :]
-    device = recipe.deploy.device if recipe.deploy.device != "auto" else "cpu"
+    device, planned["stops"] = _device(recipe)
     skipped = {name: reason for name in recipe.measure.baselines if (reason := obstacle_to(name, device))}
     planned["measured"] = [*(name for name in recipe.measure.baselines if name not in skipped), *stages[:-1], "result"]
     planned["skipped"] = [{"target": name, "reason": reason} for name, reason in skipped.items()]
@@ -79,7 +79,6 @@ def plan(recipe_name: str, changes: Sequence[str], ask: Ask) -> Planned:
     else:
         with _no_collection():
             planned |= _looked_into(recipe, sources, ask)
-    planned["stops"] = _stops(recipe)
     planned["recipe"] = recipe.resolved()
     return planned
 
@@ -124,13 +123,12 @@ def _memory(planned: Planned) -> str:
     return f", {planned['memory_bytes'] / 1e9:.1f} GB of memory at the peak, in {dearest['phase']}"
 
 
-def _stops(recipe: Recipe) -> str:
-    """Why this machine can't run the recipe, which may be meant for another one; empty where it can."""
+def _device(recipe: Recipe) -> tuple[str, str]:
+    """What the recipe runs on, and why this machine, which it may not be meant for, can't; empty where it can."""
     try:
-        resolved_device(recipe.deploy.device)
+        return resolved_device(recipe.deploy.device), ""
     except ModelError as fault:
-        return str(fault)
-    return ""
+        return recipe.deploy.device, str(fault)
 
 
 def _named(recipe: Recipe) -> list[tuple[str, Any]]:

@@ -74,7 +74,8 @@ def _keep_norms_apart(model: onnx_ir.Model) -> None:
     for node in model.graph.all_nodes():
         before = node.inputs[0].producer() if node.op_type == "LayerNormalization" and node.inputs[0] else None
         if before is not None and before.op_type == "Add":
-            before.op_type = "Sum"
+            # What adds a bias is left to be one with its product.
+            before.op_type = "Add" if any(one and one.is_initializer() for one in before.inputs) else "Sum"
 
 
 def _about(bundle: Bundle) -> dict[str, str]:
@@ -109,6 +110,7 @@ def save_proto(proto: onnx.ModelProto, path: Path) -> Path:
     import onnx
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # of an earlier graph: onnx would append to it
     weights = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
     apart = weights > LARGEST_SINGLE_FILE
     onnx.save(proto, path, save_as_external_data=apart, location=f"{path.name}.data" if apart else None)

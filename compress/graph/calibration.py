@@ -25,7 +25,8 @@ RangeMethod = Literal["minmax", "percentile", "entropy"]
 
 PERCENTILE = 99.99
 """Of the numbers that flowed, what the range of `percentile` holds."""
-_BATCH = 32
+_BATCH = 8
+"""Texts at a time: all that products read of them is held at once."""
 _SHARE = 96
 """Rows that are kept of a batch, at most."""
 ROWS = 2048
@@ -72,6 +73,8 @@ def observe(graph: OnnxGraph, tensors: Collection[str], inputs: Iterable[Inputs]
     for fed in inputs:
         for name, value in tapped.run(fed).items():
             rows = _rows(value, fed.get("attention_mask"))
+            if not len(rows):  # of empty texts
+                continue
             least, most = rows.min(axis=0), rows.max(axis=0)
             if not (np.isfinite(least).all() and np.isfinite(most).all()):
                 raise ExportError(f"{graph.path.name}: {name} is not finite on a calibration text; it has no range")

@@ -125,6 +125,7 @@ def _zero(low: float, high: float) -> int:
 
 
 def _column_step(zero: int, low: np.ndarray, high: np.ndarray) -> float:
-    """The step with which all of these fit, where zero is the same integer as that of the other channels."""
+    """The step with which these fit, where zero is the same integer as that of the other channels; where none of those
+    is below zero, what is below it here is clipped."""
     above, below = float(high.max()) / max(LEVELS - zero, 1), -float(low.min()) / max(zero, 1)
     return max(above, below)

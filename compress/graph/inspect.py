@@ -82,7 +82,9 @@ def products(proto: onnx.ModelProto) -> Products:
     QDQ form is of integers where both of its inputs are read through DequantizeLinear."""
     integers = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in _integer_types()}
     floats = {tensor.name for tensor in proto.graph.initializer if tensor.data_type in _float_types()}
-    scales = {tensor.name for tensor in proto.graph.initializer if len(tensor.dims) == 2 and tensor.dims[1] == 1}
+    columns = [tensor.name for tensor in proto.graph.initializer if len(tensor.dims) == 2 and tensor.dims[1] == 1]
+    looked_up = {node.input[1] for node in proto.graph.node if node.op_type == "Gather" and node.input[0] in integers}
+    of_rows = [[scale, rows] for scale in columns for rows in looked_up]  # the scales of an integer table's rows
     read = {node.output[0]: node.input[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
     kinds: dict[str, list[str]] = {"float_products": [], "quantized_products": []}
     kinds |= {"float_tables": [], "quantized_tables": []}
@@ -92,9 +94,9 @@ def products(proto: onnx.ModelProto) -> Products:
             kinds[f"{kind}_products"].append(node.name)
         elif node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"):
             kinds["quantized_products"].append(node.name)
-        elif node.op_type == "Gather" and node.input[0] in floats - scales:
+        elif node.op_type == "Gather" and node.input[0] in floats and node.input[:2] not in of_rows:
             kinds["float_tables"].append(node.name)
-        elif node.op_type == "Gather" and node.input[0] in integers:
+        elif node.op_type in ("Gather", "GatherBlockQuantized") and node.input[0] in integers:
             kinds["quantized_tables"].append(node.name)
     return Products(**{kind: tuple(names) for kind, names in kinds.items()})
 

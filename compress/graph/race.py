@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.inputs import timing_inputs
+from compress.runtime import runtime_of
 
 if TYPE_CHECKING:
     from compress.bundle import Bundle, OnnxGraph
@@ -27,11 +29,13 @@ def race(
         device: `cpu` or `cuda`.
         seed: of the order of blocks.
     """
-    from compress.runtimes.onnxruntime import open_session
     from compress.runtimes.timing import clock_of, time_interleaved
 
-    threads = deploy.thread_count
-    sessions = {name: open_session(graph, device=device, threads=threads) for name, graph in graphs.items()}
+    runtime = runtime_of(deploy.runtime)
+    sessions = {
+        name: runtime.open(replace(bundle, model=graph), device=device, threads=deploy.thread_count)
+        for name, graph in graphs.items()
+    }
     medians: dict[str, list[float]] = {name: [] for name in graphs}
     for shape in deploy.shapes:
         inputs = timing_inputs(bundle, texts, shape)

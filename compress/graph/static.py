@@ -19,6 +19,7 @@ from compress.bundle import OnnxGraph
 from compress.errors import ExportError
 from compress.graph.build import save_proto
 from compress.graph.grid import Grid, grid_of
+from compress.graph.tables import block_of, four_bits, packed
 
 if TYPE_CHECKING:
     import onnx
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MICROSOFT = "com.microsoft"
 IntegerForm = Literal["integer", "qdq"]
+TableBits = Literal[4, 8]
 LARGE_TABLE = 4096
 """Rows of a table from which on each row has a scale of its own: one for all costs accuracy, and a few more nodes cost
 less time than they save where the table is small."""
@@ -48,6 +50,7 @@ def static_int8(
     ranges: RangeMethod = "minmax",
     split_outliers: bool = True,
     form: IntegerForm = "integer",
+    tables: TableBits = 8,
     keep: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> OnnxGraph:
@@ -57,6 +60,7 @@ def static_int8(
         seen: what flowed into each product, by the name of the tensor.
         split_outliers: give channels that hold far larger numbers than others columns of their own.
         form: how products of integers are written.
+        tables: bits of a number of a large table; of one whose rows can't be divided into blocks, 8 all the same.
         keep: names of nodes that stay in float.
         only: names of the nodes that are quantized; all that can be where it is left out.
 
@@ -87,7 +91,7 @@ def static_int8(
             writer.multiply(node, rounded, *grid.integers(weight))
     for node in writer.nodes:
         if node.name in wanted and writer.is_table(node):
-            writer.look_up(node)
+            writer.look_up(node, tables)
     save_proto(writer.finished(), path)
     return OnnxGraph(path, "int8")
 
@@ -103,7 +107,8 @@ class _Rounded:
 
 
 class _Writer:
-    """Rewrites a graph's products and lookups; new nodes stand right before the first that reads them."""
+    """Rewrites a graph's products and lookups; new nodes stand right before the first that reads them. What is new has
+    a slash in its name, which names of the exporter have not."""
 
     def __init__(self, proto: onnx.ModelProto, form: IntegerForm) -> None:
         self._proto = proto
@@ -112,6 +117,7 @@ class _Writer:
         self._before: dict[str, list[onnx.NodeProto]] = {}
         self._instead: dict[str, list[onnx.NodeProto]] = {}
         self._added: dict[str, np.ndarray] = {}
+        self._packed: dict[str, onnx.TensorProto] = {}
         self._outputs = {output.name for output in proto.graph.output}
         self.nodes = list(proto.graph.node)
 
@@ -139,25 +145,25 @@ class _Writer:
         """Round a tensor, with the columns that the grid appends."""
         first = next(node for node in self.nodes if tensor in node.input)
         add = self._before.setdefault(first.name, [])
-        scale, zero = self._keep(f"{tensor}_scale", grid.scale), self._keep(f"{tensor}_zero", np.uint8(grid.zero))
-        integers = f"{tensor}_int8"
+        scale, zero = self._keep(f"{tensor}/scale", grid.scale), self._keep(f"{tensor}/zero", np.uint8(grid.zero))
+        integers = f"{tensor}/int8"
         add.append(_node("QuantizeLinear", [tensor, scale, zero], integers))
         if len(grid.columns):
-            wide = self._keep(f"{tensor}_outlier_scale", grid.column_scale)
+            wide = self._keep(f"{tensor}/outlier_scale", grid.column_scale)
             for channel in np.unique(grid.columns):
                 add += self._column(tensor, int(channel), [wide, zero])
-            columns = [f"{tensor}_{channel}_int8" for channel in grid.columns]
-            add.append(_node("Concat", [integers, *columns], f"{tensor}_joined", axis=-1))
-            integers = f"{tensor}_joined"
+            columns = [f"{tensor}/channel_{channel}/int8" for channel in grid.columns]
+            add.append(_node("Concat", [integers, *columns], f"{tensor}/joined", axis=-1))
+            integers = f"{tensor}/joined"
         if self._form == "qdq":
-            add.append(_node("DequantizeLinear", [integers, scale, zero], f"{tensor}_rounded"))
-        return _Rounded(integers, scale, zero, f"{tensor}_rounded")
+            add.append(_node("DequantizeLinear", [integers, scale, zero], f"{tensor}/rounded"))
+        return _Rounded(integers, scale, zero, f"{tensor}/rounded")
 
     def _column(self, tensor: str, channel: int, grid: list[str]) -> list[onnx.NodeProto]:
         """One channel alone, rounded. (Slices: Gather of a last axis goes number by number.)"""
-        ends = [self._keep(f"at_{place}", np.array([place])) for place in (channel, channel + 1, -1)]
-        alone = f"{tensor}_{channel}"
-        return [_node("Slice", [tensor, *ends], alone), _node("QuantizeLinear", [alone, *grid], f"{alone}_int8")]
+        ends = [self._keep(f"at/{place}", np.array([place])) for place in (channel, channel + 1, -1)]
+        alone = f"{tensor}/channel_{channel}"
+        return [_node("Slice", [tensor, *ends], alone), _node("QuantizeLinear", [alone, *grid], f"{alone}/int8")]
 
     def multiply(self, node: onnx.NodeProto, rounded: _Rounded, weight: np.ndarray, steps: np.ndarray) -> None:
         """The product of a rounded tensor with a weight in int8, and what is added to it.
@@ -166,51 +172,63 @@ class _Writer:
             steps: what a step of the weight stands for in each output.
         """
         name, own = node.name, node.input[1]
-        integers, scale = self._keep(f"{own}_int8", weight), self._keep(f"{own}_scale", steps)
+        integers, scale = self._keep(f"{own}/int8", weight), self._keep(f"{own}/scale", steps)
+        bias, output = self._bias(node)
         if self._form == "integer":
-            bias, output = self._bias(node)
             inputs = [rounded.integers, integers, rounded.scale, scale, rounded.zero, "", bias]
-            self._instead[name] = [_node("MatMulIntegerToFloat", inputs, output, name=name, domain=MICROSOFT)]
-            return
-        zero = self._keep(f"{own}_zero", np.zeros(len(steps), np.int8))
-        made = [_node("DequantizeLinear", [integers, scale, zero], f"{name}_weight", axis=1)]
-        bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
-        product = f"{name}_product" if bias else node.output[0]
-        made.append(_node("MatMul", [rounded.floats, f"{name}_weight"], product, name=name))
-        if bias:
-            made.append(_node("Add", [product, bias], node.output[0]))
+            made = [_node("MatMulIntegerToFloat", inputs, output, name=name, domain=MICROSOFT)]
+        else:
+            zero = self._keep(f"{own}/zero", np.zeros(len(steps), np.int8))
+            made = [_node("DequantizeLinear", [integers, scale, zero], f"{name}/weight", axis=1)]
+            made.append(_node("MatMul", [rounded.floats, f"{name}/weight"], output, name=name))
+        if output != node.output[0] and node.op_type == "Gemm":
+            made.append(_node("Add", [output, node.input[2]], node.output[0]))
         self._instead[name] = made
 
     def _bias(self, node: onnx.NodeProto) -> tuple[str, str]:
-        """What is added to a product as its bias, nothing where there is none, and the name of the sum. A node that
-        only adds is taken out of the graph."""
-        if node.op_type == "Gemm":
-            return node.input[2] if len(node.input) > 2 else "", node.output[0]
-        readers = [other for other in self.nodes if node.output[0] in other.input]
-        if len(readers) != 1 or readers[0].op_type != "Add" or node.output[0] in self._outputs:
-            return "", node.output[0]
-        [bias] = [name for name in readers[0].input if name != node.output[0]] or [""]
-        if list(self._dims(bias)) != [self.weight(node).shape[1]]:
-            return "", node.output[0]
-        self._instead[readers[0].name] = []
-        return bias, readers[0].output[0]
+        """What the product's own node adds, nothing where that is left to another, and the name of what it gives.
 
-    def look_up(self, node: onnx.NodeProto) -> None:
-        """A lookup in a table of int8; of a large one, each row has a scale."""
+        In the form `integer` a node that only adds a bias to the product is taken out of the graph.
+        """
+        width, product, apart = [self.weight(node).shape[1]], node.output[0], f"{node.name}/product"
+        if node.op_type == "Gemm":
+            added = node.input[2] if len(node.input) > 2 else ""
+            within = self._form == "integer" and list(self._dims(added)) == width
+            return (added, product) if within else ("", apart if added else product)
+        readers = [other for other in self.nodes if product in other.input]
+        if self._form == "qdq" or len(readers) != 1 or readers[0].op_type != "Add" or product in self._outputs:
+            return "", product
+        [added] = [name for name in readers[0].input if name != product] or [""]
+        if list(self._dims(added)) != width:
+            return "", product
+        self._instead[readers[0].name] = []
+        return added, readers[0].output[0]
+
+    def look_up(self, node: onnx.NodeProto, bits: TableBits) -> None:
+        """A lookup in a table of int8, or of int4 where it is large; of a large one of int8, each row has a scale."""
         name, own, rows = node.name, node.input[0], node.input[1]
         table = self._array(own)
+        block = block_of(table.shape[1])
+        if bits == 4 and block and len(table) >= LARGE_TABLE:
+            integers_of_4, scales = four_bits(table, block)
+            pairs = packed(f"{own}/int4", integers_of_4)
+            self._packed[pairs.name] = pairs
+            inputs = [pairs.name, rows, self._keep(f"{own}/table_scale", scales)]
+            options = {"gather_axis": 0, "quantize_axis": 1, "block_size": block, "domain": MICROSOFT}
+            self._instead[name] = [_node("GatherBlockQuantized", inputs, node.output[0], name=name, **options)]
+            return
         largest = np.abs(table).max(axis=1, keepdims=True) if len(table) >= LARGE_TABLE else np.abs(table).max()
         steps = (np.maximum(largest, np.finfo(np.float32).tiny) / 127).astype(np.float32)
-        integers = self._keep(f"{own}_table_int8", np.clip(np.rint(table / steps), -127, 127).astype(np.int8))
-        scale = self._keep(f"{own}_table_scale", steps)
+        integers = self._keep(f"{own}/table_int8", np.clip(np.rint(table / steps), -127, 127).astype(np.int8))
+        scale = self._keep(f"{own}/table_scale", steps)
         # Multiplied, not read through DequantizeLinear: onnxruntime carries that on through other nodes, and in opset
         # 23 writes a graph there that it then refuses.
-        made = [_node("Gather", [integers, rows], f"{name}_int8", name=name)]
-        made.append(_node("Cast", [f"{name}_int8"], f"{name}_steps", to=1))
+        made = [_node("Gather", [integers, rows], f"{name}/int8", name=name)]
+        made.append(_node("Cast", [f"{name}/int8"], f"{name}/steps", to=1))
         if steps.ndim:
-            made.append(_node("Gather", [scale, rows], f"{name}_scale"))
-            scale = f"{name}_scale"
-        made.append(_node("Mul", [f"{name}_steps", scale], node.output[0]))
+            made.append(_node("Gather", [scale, rows], f"{name}/scale"))
+            scale = f"{name}/scale"
+        made.append(_node("Mul", [f"{name}/steps", scale], node.output[0]))
         self._instead[name] = made
 
     def finished(self) -> onnx.ModelProto:
@@ -223,10 +241,12 @@ class _Writer:
             written += [*self._before.get(node.name, ()), *self._instead.get(node.name, (node,))]
         read = {name for node in written for name in node.input}
         kept = [tensor for tensor in graph.initializer if tensor.name in read]
+        kept += self._packed.values()
         kept += [numpy_helper.from_array(value, name) for name, value in self._added.items()]
         del graph.node[:], graph.initializer[:]
         graph.node.extend(written)
-        if not any(one.domain == MICROSOFT for one in self._proto.opset_import):
+        known = {one.domain for one in self._proto.opset_import}
+        if MICROSOFT not in known and any(node.domain == MICROSOFT for node in written):
             self._proto.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
         graph.initializer.extend(kept)
         return self._proto
@@ -254,7 +274,7 @@ class _Writer:
 def _node(operator: str, inputs: list[str], output: str, name: str = "", **options: Any) -> onnx.NodeProto:
     from onnx import helper
 
-    return helper.make_node(operator, inputs, [output], name=name or f"{output}_{operator}", **options)
+    return helper.make_node(operator, inputs, [output], name=name or f"{output}/{operator}", **options)
 
 
 def _options(node: onnx.NodeProto) -> dict[str, Any]:

@@ -110,7 +110,8 @@ class Timing:
         from compress.graph.quantize import dynamic_int8
 
         check_precision(self.deploy)
-        graph = build_graph(bundle, stem.with_suffix(".onnx"), attention=self.attention, device=self.deploy.device)
+        device = "cuda" if self.deploy.precision == "fp16" else self.deploy.device  # as `export` has it
+        graph = build_graph(bundle, stem.with_suffix(".onnx"), attention=self.attention, device=device)
         if self.deploy.precision == "int8":
             graph = dynamic_int8(graph, stem.with_name(f"{stem.name}-int8.onnx"))
         elif self.deploy.precision == "fp16":

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from compress.bundle import Form
+from compress.errors import ExportError
 from compress.graph import sensitivity
 from compress.graph.calibration import RangeMethod, calibration_inputs, observe
 from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
 from compress.graph.race import race
 from compress.graph.sensitivity import Quantizer
-from compress.graph.static import IntegerForm, product_inputs, static_int8
+from compress.graph.static import IntegerForm, TableBits, product_inputs, static_int8
 from compress.graph.verify import agreement, quantized
 from compress.settings import Settings
 from compress.stage import Context, Sight
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Quantize(Settings):
-    """Store weights as int8, one scale a channel, embeddings included; activations are quantized as they come.
+    """Store weights as int8, one scale an output channel, embeddings included, and multiply integers.
 
     It follows `export`, because onnxruntime's integer kernels are what will run: a torch model quantized first could
     be neither exported nor fused. With a budget, each operator's own effect is measured on dev, and those that cost
@@ -59,6 +60,9 @@ class Quantize(Settings):
     outliers: Literal["split", "leave"] | None = Field(
         None, description="static_int8: channels far wider than others get columns of their own; left out: split"
     )
+    embedding: Literal["int8", "int4"] | None = Field(
+        None, description="static_int8: large tables; int4 in blocks that share a scale; left out: int8"
+    )
     logit_error: float | None = Field(
         None,
         gt=0,
@@ -68,7 +72,7 @@ class Quantize(Settings):
 
     @model_validator(mode="after")
     def _of_the_method(self) -> Self:
-        for name in ("ranges", "outliers", "form"):
+        for name in ("ranges", "outliers", "form", "embedding"):
             if self.method != "static_int8" and getattr(self, name) is not None:
                 raise ValueError(f"{name}: is of static_int8, and the method is {self.method}")
         if self.method == "fastest" and self.logit_error is None:
@@ -106,7 +110,7 @@ class Quantize(Settings):
         quantizer = ways[way]
         if kept_as_it_is:
             return quantizer(bundle.graph, path), ()
-        about = {"operators in float": [way, *self._settled(bundle, context)]}
+        about = {"operators in float": [way, self.logit_error, *self._settled(bundle, context)]}
         effects, kept, tried = context.kept(about, lambda: self._chosen(quantizer, bundle, context, path))
         context.record(
             "sensitivity", [{"operator": name, "logit error": e, "stays in float": name in kept} for name, e in effects]
@@ -121,8 +125,11 @@ class Quantize(Settings):
         context.progress(0.1, "calibrate")
         inputs = calibration_inputs(bundle, context.calibration)
         seen = observe(bundle.graph, set(product_inputs(bundle.graph).values()), inputs, seed=context.seed)
-        form = self.form or ("integer" if context.deploy.runtime.startswith("onnxruntime") else "qdq")
-        static = partial(static_int8, seen=seen, ranges=self.ranges or "minmax", form=form)
+        form = self._form(context)
+        if form == "qdq" and self.embedding == "int4":
+            raise ExportError("quantize: embedding int4 is an operator of onnxruntime's own, and form qdq has none")
+        tables: TableBits = 4 if self.embedding == "int4" else 8
+        static = partial(static_int8, seen=seen, ranges=self.ranges or "minmax", form=form, tables=tables)
         if self.method == "static_int8":
             return {self.method: partial(static, split_outliers=self.outliers != "leave")}
         return {
@@ -131,10 +138,18 @@ class Quantize(Settings):
             "static_int8, outliers split": partial(static, split_outliers=True),
         }
 
+    def _form(self, context: Context) -> IntegerForm:
+        """What is asked for, else what is fast on the deployment: onnxruntime's own node is for its CPU kernels."""
+        if self.form is not None or self.method == "dynamic_int8":
+            return self.form or "integer"
+        here = context.deploy.runtime.startswith("onnxruntime") and context.device.type == "cpu"
+        return "integer" if here else "qdq"
+
     def _fastest(self, ways: Mapping[str, Quantizer], bundle: Bundle, context: Context) -> tuple[str, bool]:
         """The way that takes least time of those that keep the budget, or the truest; and whether it keeps it."""
         assert self.logit_error is not None, "it is asked for with a budget"
-        about = {"ways to quantize": [context.deploy.model_dump(mode="json"), *self._settled(bundle, context)]}
+        where = [context.deploy.model_dump(mode="json"), context.deploy.thread_count, context.device.type]
+        about = {"ways to quantize": [where, *self._settled(bundle, context)]}
         tried = context.kept(about, lambda: self._tried(ways, bundle, context))
         fitting = [one for one in tried if one["logit error"] <= self.logit_error]
         best = min(fitting, key=lambda one: one["ms"]) if fitting else min(tried, key=lambda one: one["logit error"])
@@ -154,7 +169,7 @@ class Quantize(Settings):
     def _settled(self, bundle: Bundle, context: Context) -> list[Any]:
         """All that a choice on dev follows from."""
         calibration = context.calibration.digest if self.method != "dynamic_int8" else ""
-        settings = [self.method, self.ranges, self.outliers, self.form, self.logit_error]
+        settings = [self.method, self.ranges, self.outliers, self._form(context), self.embedding]
         return [bundle.digest, context.dev.digest, calibration, context.seed, *settings]
 
     def _chosen(self, quantizer: Quantizer, bundle: Bundle, context: Context, path: Path) -> list[Any]:

@@ -43,8 +43,8 @@ def check_place(place: Path, what: str) -> None:
     Raises:
         StoreError: a file is in the way, or the disk lets nobody write there.
     """
-    there = next(one for one in (place, *place.absolute().parents) if one.exists())
-    if not there.is_dir():
+    there = next(one for one in (place, *place.absolute().parents) if os.path.exists(one))
+    if not os.path.isdir(there):
         raise _refused(place, what, os.strerror(errno.ENOTDIR), "a file is in the way, choose")
     if not os.access(there, os.W_OK):
         raise _refused(there, what, os.strerror(errno.EACCES), "free space or choose")
