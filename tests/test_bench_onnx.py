@@ -102,7 +102,7 @@ def passed(run: Run) -> dict[str, bool]:
 def test_promises_are_kept_where_ours_is_fast_and_true(judged: Callable[..., Run]):
     run = judged({RESULT: (50.0, 50.0), FLOAT: (90.0, 90.0), PORTABLE: (90.0, 90.0)}, moved=0.02)
     assert set(passed(run).values()) == {True}
-    assert len(run.gates) == 11
+    assert len(run.gates) == 12
 
 
 @pytest.mark.parametrize(

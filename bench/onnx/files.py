@@ -10,6 +10,7 @@ RESULT = "result"
 """Our int8, calibrated: what all promises are about that name no other file."""
 FLOAT = "ours-fp32"
 PORTABLE = "ours-qdq-in-openvino"
+SMALLEST = "ours-int4-table"
 EXPORTER, SENTENCES, OPENVINO = "transformers_exporter.py", "sentence_transformers.py", "openvino_nncf.py"
 """Scripts of `peers/`."""
 NNCF = ("openvino-nncf", "openvino-nncf-bf16")
@@ -79,5 +80,6 @@ FILES = (
     File(NNCF[0], "nncf in OpenVINO, hint f32", "int8", "openvino", (OPENVINO,), "openvino"),
     File(NNCF[1], "nncf in OpenVINO, hint bf16", "int8", "openvino-bf16", shares=NNCF[0]),
     File(PORTABLE, "ours, form qdq, in OpenVINO", "int8", "openvino"),
+    File(SMALLEST, "ours, calibrated int8, table of int4", "int8", "onnxruntime"),
     File(RESULT, "ours, calibrated int8", "int8", "onnxruntime"),
 )

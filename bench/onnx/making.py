@@ -6,11 +6,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.onnx.environments import python_of
-from bench.onnx.files import FILES, FLOAT, NNCF, PORTABLE, RESULT, File
+from bench.onnx.files import FILES, FLOAT, NNCF, PORTABLE, RESULT, SMALLEST, File
 from compress.bundle import Bundle, OnnxGraph
 from compress.commands.export import CALIBRATION
 from compress.commands.options import DataOption, asked_rows
@@ -31,6 +32,7 @@ _OURS = {
     "ours-dynamic": ("--precision", "int8"),
     RESULT: ("--precision", "int8", "--method", "static_int8"),
 }
+_OTHERWISE: dict[str, dict[str, Any]] = {PORTABLE: {"form": "qdq"}, SMALLEST: {"tables": 4}}
 _SHOWN = 300
 
 
@@ -78,7 +80,8 @@ def make(material: Material, work: Path, environments: Path) -> tuple[dict[str, 
     code = [code_digest(module) for module in ("compress.stages.export", "compress.stages.quantize")]
     work = work / digest_of([material.bundle.digest, material.calibration.digest, code])[7:19]
     paths, faults = {name: _ours(name, material, work) for name in _OURS}, dict[str, str]()
-    paths[PORTABLE] = _portable(paths[FLOAT], material, work)
+    for name, options in _OTHERWISE.items():
+        paths[name] = _calibrated(name, options, paths[FLOAT], material, work)
     for file in FILES:
         if file.made:
             try:
@@ -106,13 +109,13 @@ def _ours(name: str, material: Material, work: Path) -> Path:
     return made
 
 
-def _portable(whole: Path, material: Material, work: Path) -> Path:
-    """The calibrated file again, in the form that every runtime reads."""
-    made, graph = work / PORTABLE / "model_int8.onnx", OnnxGraph(whole)
+def _calibrated(name: str, options: dict[str, Any], whole: Path, material: Material, work: Path) -> Path:
+    """The calibrated file again, written otherwise."""
+    made, graph = work / name / "model_int8.onnx", OnnxGraph(whole)
     if not made.exists():
         inputs = calibration_inputs(material.bundle, material.calibration)
         seen = observe(graph, set(product_inputs(graph).values()), inputs, seed=13)
-        static_int8(graph, made, seen, form="qdq")
+        static_int8(graph, made, seen, **options)
     return made
 
 
