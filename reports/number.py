@@ -18,8 +18,9 @@ _SCALED_DROPS = {"ratio": " points", "relative": " %"}
 _AT_MOST = (
     *("parity", "nameless", "opens_afresh", "latency"),
     *("beats_", "whole_prune_seconds", "accuracy_lost", "encoder_left", "peak_memory"),
+    *("logit_error", "quality_drop", "megabytes"),
 )
-_AT_LEAST = ("quantized_operators", "quantized_agreement", "best_by_choice", "speedup_", "axes_cut")
+_AT_LEAST = ("quantized_operators", "quantized_agreement", "best_by_choice", "speedup_", "axes_cut", "agreement")
 _POWERS = ((1e12, 4), (1e9, 3), (1e6, 2), (1e3, 1))
 
 
