@@ -71,7 +71,9 @@ def plan(recipe_name: str, changes: Sequence[str], ask: Ask) -> Planned:
     planned: Planned = {"name": recipe.name, "key": digest_of(recipe.resolved()), "missing_sources": missing}
     stages = [name for name, _ in _named(recipe)][len(recipe.prepare) :]
     device, planned["stops"] = _device(recipe)
-    skipped = {name: reason for name in recipe.measure.baselines if (reason := obstacle_to(name, device))}
+    # Whether a runtime is to be had is known once it is loaded, which is for a plan that has figures.
+    baselines = () if missing else recipe.measure.baselines
+    skipped = {name: reason for name in baselines if (reason := obstacle_to(name, device))}
     planned["measured"] = [*(name for name in recipe.measure.baselines if name not in skipped), *stages[:-1], "result"]
     planned["skipped"] = [{"target": name, "reason": reason} for name, reason in skipped.items()]
     if missing:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from compress.bundle import Bundle, OnnxGraph
 from compress.errors import ExportError
+from compress.graph.suit import suit_cpu
 from compress.inputs import dynamic_axes, example_inputs
 
 if TYPE_CHECKING:
@@ -62,20 +63,9 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm, device:
             raise ExportError(f"export: torch can't write {type(model).__name__} as ONNX: {reason}") from fault
     assert program is not None, "the dynamo exporter returns a program"
     if device == "cpu":
-        _keep_norms_apart(program.model)
+        suit_cpu(program.model)
     _write(program.model, path, _about(bundle))
     return OnnxGraph(path)
-
-
-def _keep_norms_apart(model: onnx_ir.Model) -> None:
-    """Write sums that are normalized as Sum. Of Add and LayerNormalization onnxruntime makes one node, which on a CPU
-    takes four times as long as the two: a tenth of a call in int8, a twentieth in float32. It does not look for Sum.
-    """
-    for node in model.graph.all_nodes():
-        before = node.inputs[0].producer() if node.op_type == "LayerNormalization" and node.inputs[0] else None
-        if before is not None and before.op_type == "Add":
-            # What adds a bias is left to be one with its product.
-            before.op_type = "Add" if any(one and one.is_initializer() for one in before.inputs) else "Sum"
 
 
 def _about(bundle: Bundle) -> dict[str, str]:
