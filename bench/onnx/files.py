@@ -55,11 +55,9 @@ FILES = (
         "transformers' exporter, fused for CPUs",
         "fp32",
         "onnxruntime",
-        ("transformers_exporter.py",),
+        (EXPORTER,),
     ),
-    File(
-        "optimum-O3", "optimum O3", "fp32", "onnxruntime", ("sentence_transformers.py", "O3"), "sentence-transformers"
-    ),
+    File("optimum-O3", "optimum O3", "fp32", "onnxruntime", (SENTENCES, "O3"), "sentence-transformers"),
     File("openvino-fp32", "ours in OpenVINO, hint f32", "fp32", "openvino", shares="ours-plain"),
     File("ours-dynamic", "ours, dynamic int8", "int8", "onnxruntime"),
     File(

@@ -18,8 +18,7 @@ def suit_cpu(model: onnx_ir.Model) -> None:
 
 def keep_norms_apart(model: onnx_ir.Model) -> None:
     """Write sums that are normalized as Sum. Of Add and LayerNormalization onnxruntime makes one node, which on a CPU
-    takes four times as long as the two: a tenth of a call in int8, a twentieth in float32. It does not look for Sum.
-    """
+    takes longer than the two; it does not look for Sum."""
     for node in model.graph.all_nodes():
         before = node.inputs[0].producer() if node.op_type == "LayerNormalization" and node.inputs[0] else None
         if before is not None and before.op_type == "Add":
@@ -29,7 +28,7 @@ def keep_norms_apart(model: onnx_ir.Model) -> None:
 
 def flatten_attention(model: onnx_ir.Model) -> None:
     """Give Attention its query, key and value as (batch, tokens, heads x size) and the numbers of heads, as the
-    operator allows, where the exporter splits and turns them in nodes of their own: a tenth of a short call. Attention
+    operator allows, where the exporter splits and turns them in nodes of their own. Attention
     that is fed otherwise, as where positions are rotated in between, stays as it is."""
     import onnx_ir
 
