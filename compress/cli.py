@@ -126,18 +126,30 @@ def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder with safetensors.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"], typer.Option(help="Of the weights; fp16 is for GPUs and the web.")
-    ] = "fp32",
+        Literal["fp32", "fp16", "int8", "int4"] | None,
+        typer.Option(help="Of the weights; left out: fp16 for cuda, else fp32, which runs everywhere."),
+    ] = None,
+    target: Annotated[
+        Literal["cpu", "cuda", "web"] | None,
+        typer.Option(help="Whose kernels the graph suits; left out: cpu, and cuda in fp16."),
+    ] = None,
     attention: Annotated[
         Literal["fused", "plain", "fastest"], typer.Option(help="One node a layer, spelled out, or as measured here.")
     ] = "fused",
     method: Annotated[
-        Literal["dynamic_int8", "static_int8"] | None,
-        typer.Option(help="Activations by each batch, or as calibrated on the texts; left out: dynamic_int8."),
+        Literal["dynamic_int8", "static_int8", "weight_int8", "weight_int4"] | None,
+        typer.Option(
+            help="Activations by each batch, or as calibrated on the texts, or weights alone; "
+            "left out: dynamic_int8, and weight_int4 for int4."
+        ),
     ] = None,
+    reduce_range: Annotated[
+        bool,
+        typer.Option("--reduce-range", help="int8: weights in 7 bits, exact on CPUs without VNNI and in browsers."),
+    ] = False,
     data: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="Texts, for int8: answers on them are compared, and grids calibrated."),
+        typer.Option(metavar="SOURCE", help="Texts, for integers: answers are compared on them, and grids calibrated."),
     ] = None,
     columns: Annotated[str | None, typer.Option(help="Columns of a table: text=sentence.")] = None,
     latency: Annotated[str | None, typer.Option(help="Shapes to time forms at, batch x tokens.")] = None,
@@ -151,7 +163,8 @@ def export(
     from compress.commands.export import Request, to_text
     from compress.commands.export import export as command
 
-    request = Request(model, precision, attention, method, data, columns, latency, threads, seed)
+    made = precision or ("fp16" if target == "cuda" else "fp32")
+    request = Request(model, made, attention, method, target, reduce_range, data, columns, latency, threads, seed)
     _answer(command(request, output), to_text, as_json)
 
 

@@ -19,6 +19,7 @@ from compress.choices import StageChoice, name_of
 from compress.data import DataSettings
 from compress.deploy import Deploy, Shape
 from compress.errors import RecipeError
+from compress.graph.target import Target, kernels_of, why_not
 from compress.metric import metrics_for
 from compress.places import Document, Key, Place, read_value, read_yaml
 from compress.price import Price
@@ -344,13 +345,34 @@ def _faults_between_sections(values: Mapping[str, Any]) -> Iterator[Fault]:
 def _unmade(recipe: Recipe) -> Iterator[Fault]:
     """A precision that no stage makes; where nothing is exported, it says what others will make of the result."""
     stages = {name_of("stages", stage): stage for stage in recipe.stages}
-    if "export" not in stages or recipe.deploy.precision == "fp32":
+    if "export" not in stages:
         return
-    made = "int8" if "quantize" in stages else getattr(stages["export"], "precision", "fp32")
+    last: Any = stages.get("quantize", stages["export"])
+    made = getattr(last, "precision", "fp32")
+    yield from _unfit_for_target(recipe, getattr(stages["export"], "target", None), made)
+    if recipe.deploy.precision == "fp32":
+        return
     if made != (wanted := recipe.deploy.precision):
-        mends = {"int8": "add `quantize` after `export`, or ", "fp16": "set `export: {precision: fp16}`, or "}
+        mends = {
+            "int8": "add `quantize` after `export`, or ",
+            "int4": "add `quantize: {method: weight_int4}` after `export`, or ",
+            "fp16": "set `export: {precision: fp16}`, or ",
+        }
         reason = f"the result has {made}: {mends.get(wanted, '')}leave it out"
         yield Fault(("deploy", "precision"), f"no stage makes {wanted!r}, {reason}")
+
+
+def _unfit_for_target(recipe: Recipe, target: Target | None, made: str) -> Iterator[Fault]:
+    """What is exported for a target that can't run what is made of it, or is not written so that it can be made."""
+    place: tuple[Key, ...] = ("stages", [name_of("stages", stage) for stage in recipe.stages].index("export"), "export")
+    if target is not None and (reason := why_not(target, made)):
+        yield Fault((*place, "target"), reason)
+    elif target not in (None, "cpu") and kernels_of(target, made) != kernels_of(target, recipe.deploy.precision):
+        yield Fault(
+            ("deploy", "precision"),
+            f"a graph for {target} is written otherwise where its products become integers, and {made} is made of this "
+            f"one: set {made!r}",
+        )
 
 
 def _section(values: Mapping[str, Any], key: str, kind: type[AnySettings]) -> AnySettings | None:

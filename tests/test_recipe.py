@@ -68,7 +68,7 @@ def test_the_resolved_recipe_spells_out_every_default(recipe_with):
     resolved = read_recipe(recipe_with()).resolved()
     assert resolved["measure"]["baselines"] == ["torch-fp32"]
     assert resolved["stages"][0]["distill"]["schedule"]["kind"] == "inverse_sqrt"
-    assert resolved["stages"][2] == {"export": {"attention": "fused", "precision": "fp32"}}
+    assert resolved["stages"][2] == {"export": {"attention": "fused", "precision": "fp32", "target": None}}
     assert resolved["report"] == ["html", "markdown"]
     assert resolved["data"]["calibration"] == {"from": "train", "examples": 32}
 
@@ -183,6 +183,11 @@ def test_integers_are_not_made_of_float16(recipe_with):
         ("fp16", [{"export": {}}], "the result has fp32: set `export: {precision: fp16}`, or leave it out"),
         ("fp16", [{"export": {}}, {"quantize": {}}], "the result has int8: set"),
         ("bf16", [{"export": {"precision": "fp16"}}], "the result has fp16: leave it out"),
+        ("int4", [{"export": {}}, {"quantize": {}}], "add `quantize: {method: weight_int4}` after `export`"),
+        ("int8", [{"export": {}}, {"quantize": {"method": "weight_int4"}}], "the result has int4: add"),
+        ("int8", [{"export": {"target": "cuda"}}, {"quantize": {}}], "int8 for cuda: onnxruntime has no kernels"),
+        ("fp32", [{"export": {"target": "web"}}, {"quantize": {}}], "and int8 is made of this one: set 'int8'"),
+        ("fp16", [{"export": {"target": "cpu", "precision": "fp16"}}], "fp16 for cpu: CPUs cast it to float32"),
     ],
 )
 def test_a_precision_that_no_stage_makes_is_no_deployment(recipe_with, wanted, stages, said):
@@ -421,7 +426,6 @@ def test_every_baseline_runs_on_a_runtime_that_there_is():
     measured = {baseline.runtime for baseline in BASELINES.values() if not baseline.obstacle}
     assert measured <= set(catalog.names("runtimes"))
     assert {name for name, baseline in BASELINES.items() if baseline.obstacle} == {
-        "onnx-fp16",
         "openvino-int8",
     }
 

@@ -19,6 +19,7 @@ from compress.data import Split
 from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError, GateError, ModelError
 from compress.folder import load
+from compress.graph import target as targets
 from compress.lineage import Lineage
 from compress.progress import Tell, shown
 from compress.provenance import environment
@@ -32,8 +33,11 @@ from evaluation.measurement import Comparison, Gate, Measurement, Run, Target, w
 from reports.card import model_card
 from reports.table import results_table
 
+Method = Literal["dynamic_int8", "static_int8", "weight_int8", "weight_int4"]
 CALIBRATION = 512
 """Rows of `--data` that are read, at most."""
+_METHODS: dict[str, Method] = {"int8": "dynamic_int8", "int4": "weight_int4"}
+"""By precision, what is made of it where nothing is asked for."""
 SOURCE = "source"
 
 
@@ -42,10 +46,12 @@ class Request:
     """What the user asked to be exported, as typed."""
 
     model: str
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Literal["fp32", "fp16", "int8", "int4"]
     attention: Literal["fused", "plain", "fastest"]
-    method: Literal["dynamic_int8", "static_int8"] | None = None
-    """How int8 is made; dynamic_int8 where it is left out."""
+    method: Method | None = None
+    """How integers are made; left out: dynamic_int8 and weight_int4."""
+    target: targets.Target | None = None
+    reduce_range: bool = False
     data: str | None = None
     columns: str | None = None
     latency: str | None = None
@@ -101,7 +107,8 @@ def command_line(request: Request) -> str:
     """The command that asks for this again; files outside the folder it is typed in are told by name alone."""
     words = ["compress", "export", place_of(request.model), "--precision", request.precision]
     words += ["--attention", request.attention]
-    for name in ("method", "data", "columns", "latency", "threads"):
+    words += ["--reduce-range"] if request.reduce_range else []
+    for name in ("target", "method", "data", "columns", "latency", "threads"):
         value = getattr(request, name)
         words += [f"--{name}", place_of(str(value))] if value is not None else []
     return shlex.join([*words, "--seed", str(request.seed)])
@@ -115,15 +122,19 @@ def to_text(run: Run) -> str:
 
 def _refuse_idle(request: Request) -> None:
     """An option that would change nothing."""
-    if request.method and request.precision != "int8":
-        raise DataError(f"--method {request.method}: is a way to int8; add --precision int8")
+    if request.target and (reason := targets.why_not(request.target, request.precision)):
+        raise DataError(f"--target {request.target} --precision {reason}")
+    if request.method and (makes := request.method.rpartition("_")[2]) != request.precision:
+        raise DataError(f"--method {request.method}: is a way to {makes}; add --precision {makes}")
     if request.method == "static_int8" and request.data and request.data.endswith((".yaml", ".yml")):
         reason = "static_int8 is calibrated on it, and of a recipe it is the test split; name a table of other texts"
         raise DataError(f"--data {request.data}: {reason}")
-    if request.precision == "int8" and request.data is None:
+    if request.reduce_range and (request.precision != "int8" or request.method == "weight_int8"):
+        raise DataError("--reduce-range: is of dynamic_int8 and static_int8, whose sums are of integers")
+    if request.precision in _METHODS and request.data is None:
         raise DataError(
-            "--precision int8: needs --data, a few hundred texts such as the model will read, on which answers before "
-            "and after are compared; labels are not looked at"
+            f"--precision {request.precision}: needs --data, a few hundred texts such as the model will read, on which "
+            "answers before and after are compared; labels are not looked at"
         )
     if request.columns and request.data is None:
         raise DataError(f"--columns {request.columns}: says what the columns of --data are, and there is no --data")
@@ -163,9 +174,13 @@ def _rows(request: Request, bundle: Bundle) -> Split | None:
 
 
 def _stages(request: Request) -> list[Stage]:
-    if request.precision == "int8":
-        return [Export(attention=request.attention), Quantize(method=request.method or "dynamic_int8")]
-    return [Export(attention=request.attention, precision=request.precision)]
+    if request.precision in ("int8", "int4"):
+        method = request.method or _METHODS[request.precision]
+        return [
+            Export(attention=request.attention, target=request.target),
+            Quantize(method=method, reduce_range=request.reduce_range or None),
+        ]
+    return [Export(attention=request.attention, precision=request.precision, target=request.target)]
 
 
 def _apply(stages: Sequence[Stage], bundle: Bundle, context: Context, tell: Tell) -> _Done:

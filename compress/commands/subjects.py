@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from compress.baselines import BASELINES, obstacle_to
-from compress.bundle import Bundle, Form
+from compress.baselines import BASELINES, Baseline, obstacle_to
+from compress.bundle import Bundle, Form, OnnxGraph
 from compress.data import Split
 from compress.deploy import Deploy
 from compress.graph.build import build_graph
+from compress.graph.half import float16
+from compress.graph.target import kernels_of, target_of
+from compress.inputs import probes
 from compress.progress import Tell
 from compress.recipe import Measure, Recipe
 from compress.runner import Executed
@@ -37,12 +40,22 @@ def baseline_subjects(
         bundle, form = reference, Form.TORCH
         if baseline.attention is not None:
             tell("baselines", 0.0, f"export {name}")
-            graph = build_graph(reference, scratch / name / "model.onnx", attention=baseline.attention, device=device)
-            bundle, form = replace(reference, model=graph), Form.ONNX
+            bundle, form = replace(reference, model=_exported(reference, baseline, scratch / name, device)), Form.ONNX
             tell("baselines", 1.0, "done")
         target = Target(name=name, kind="baseline", title=name, runtime=baseline.runtime, form=form.value)
         subjects.append(Subject(target, bundle))
     return subjects, skipped
+
+
+def _exported(reference: Bundle, baseline: Baseline, folder: Path, device: str) -> OnnxGraph:
+    """The reference as an `export` stage that says nothing more would write it."""
+    assert baseline.attention is not None, "a baseline that runs a graph says in which form"
+    kernels = kernels_of(target_of(device, baseline.precision), baseline.precision)
+    graph = build_graph(reference, folder / "model.onnx", attention=baseline.attention, kernels=kernels)
+    if baseline.precision == "fp32":
+        return graph
+    inputs = (inputs for _, inputs in probes(reference, seed=0))
+    return float16(graph, folder / "model_fp16.onnx", inputs)[0]
 
 
 def conditions_of(

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from compress.bundle import Bundle, OnnxGraph
 from compress.errors import ExportError
+from compress.graph.fuse import fuse
 from compress.graph.suit import suit_cpu
+from compress.graph.target import Kernels
 from compress.inputs import dynamic_axes, example_inputs
 
 if TYPE_CHECKING:
@@ -31,18 +33,20 @@ OPSETS: dict[AttentionForm, int] = {"fused": 23, "plain": 20}
 LARGEST_SINGLE_FILE = 1_800_000_000
 
 
-def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm, device: str = "cpu") -> OnnxGraph:
+def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm, kernels: Kernels = "cpu") -> OnnxGraph:
     """Export the bundle's torch model to `path`: float32, any batch and length; inside are task, labels and lineage,
     and no path or stack trace.
 
     Args:
-        device: `cpu` or `cuda`, whose kernels the graph is to suit.
+        kernels: whose the graph is to suit; where attention is fused, GPUs' are given onnxruntime's own nodes.
 
     Raises:
         ExportError: torch's exporter can't express the model; the message holds its reason.
     """
     import torch
 
+    fused_after = attention == "fused" and kernels != "cpu"
+    form: AttentionForm = "plain" if fused_after else attention
     inputs = {name: torch.from_numpy(array) for name, array in example_inputs(bundle).items()}
     model = bundle.module.eval()
     with _quiet(), bundle.family.sdpa(model), _without_cache(model), torch.no_grad():
@@ -54,7 +58,7 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm, device:
                 input_names=list(inputs),
                 output_names=list(bundle.task.outputs),
                 dynamic_shapes=dynamic_axes(bundle),
-                opset_version=_opset(bundle, attention),
+                opset_version=_opset(bundle, form),
                 dynamo=True,
                 verbose=False,
             )
@@ -62,8 +66,10 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm, device:
             reason = str(fault).strip().splitlines()[0]
             raise ExportError(f"export: torch can't write {type(model).__name__} as ONNX: {reason}") from fault
     assert program is not None, "the dynamo exporter returns a program"
-    if device == "cpu":
+    if kernels == "cpu":
         suit_cpu(program.model)
+    elif fused_after:
+        fuse(program.model, kernels)
     _write(program.model, path, _about(bundle))
     return OnnxGraph(path)
 

@@ -59,17 +59,21 @@ class Grid:
         return np.concatenate([main, rows.astype(weight.dtype)])
 
     def integers(
-        self, weight: Float[np.ndarray, "channel output"]
+        self, weight: Float[np.ndarray, "channel output"], largest: int = 127
     ) -> tuple[Int[np.ndarray, "row output"], Float[np.ndarray, "output"]]:
         """`weights` as int8, and what a step stands for in each output. The rows of a channel that is repeated are
-        rounded so that their sum is: rounded alike, their errors would add up."""
+        rounded so that their sum is: rounded alike, their errors would add up.
+
+        Args:
+            largest: integer that is used.
+        """
         exact = self.weights(weight)
-        steps = np.maximum(np.abs(exact).max(axis=0), np.finfo(np.float32).tiny) / 127
+        steps = np.maximum(np.abs(exact).max(axis=0), np.finfo(np.float32).tiny) / largest
         exact = exact / steps
         for channel in np.unique(self.columns):
             rows = len(weight) + np.flatnonzero(self.columns == channel)
             exact[rows] = np.diff(np.rint(np.cumsum(exact[rows], axis=0)), axis=0, prepend=0)
-        return np.clip(np.rint(exact), -127, 127).astype(np.int8), steps.astype(np.float32)
+        return np.clip(np.rint(exact), -largest, largest).astype(np.int8), steps.astype(np.float32)
 
 
 def grid_of(seen: Seen, energy: Float[np.ndarray, "channel"], method: RangeMethod, *, split_outliers: bool) -> Grid:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # com.microsoft operators that are attention too, and the attribute that holds their head count.
 CONTRIB_ATTENTION = {"Attention": "num_heads", "MultiHeadAttention": "num_heads", "GroupQueryAttention": "num_heads"}
 
+_OF_INTEGERS = ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "MatMulNBits")
+
 
 @dataclass(frozen=True)
 class AttentionNode:
@@ -92,7 +94,7 @@ def products(proto: onnx.ModelProto) -> Products:
         if node.op_type in ("MatMul", "Gemm") and (node.input[1] in floats or read.get(node.input[1]) in integers):
             kind = "quantized" if node.input[0] in read and node.input[1] in read else "float"
             kinds[f"{kind}_products"].append(node.name)
-        elif node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"):
+        elif node.op_type in _OF_INTEGERS:
             kinds["quantized_products"].append(node.name)
         elif node.op_type == "Gather" and node.input[0] in floats and node.input[:2] not in of_rows:
             kinds["float_tables"].append(node.name)

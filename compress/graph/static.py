@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MICROSOFT = "com.microsoft"
 IntegerForm = Literal["integer", "qdq"]
 TableBits = Literal[4, 8]
+REDUCED = 63
+"""The largest weight of a reduced range."""
 LARGE_TABLE = 4096
 """Rows of a table from which on each row has a scale of its own: one for all costs accuracy, and a few more nodes cost
 less time than they save where the table is small."""
@@ -51,6 +53,7 @@ def static_int8(
     split_outliers: bool = True,
     form: IntegerForm = "integer",
     tables: TableBits = 8,
+    reduce_range: bool = False,
     keep: Collection[str] = (),
     only: Collection[str] | None = None,
 ) -> OnnxGraph:
@@ -61,6 +64,7 @@ def static_int8(
         split_outliers: give channels that hold far larger numbers than others columns of their own.
         form: how products of integers are written.
         tables: bits of a number of a large table; of one whose rows can't be divided into blocks, 8 all the same.
+        reduce_range: weights of products in 7 bits, as in `dynamic_int8`.
         keep: names of nodes that stay in float.
         only: names of the nodes that are quantized; all that can be where it is left out.
 
@@ -88,12 +92,26 @@ def static_int8(
         grid = grid_of(seen[tensor], energy, ranges, split_outliers=split_outliers and alone)
         rounded = writer.round(tensor, grid)
         for node, weight in zip(nodes, weights, strict=True):
-            writer.multiply(node, rounded, *grid.integers(weight))
+            writer.multiply(node, rounded, *grid.integers(weight, REDUCED if reduce_range else 127))
     for node in writer.nodes:
         if node.name in wanted and writer.is_table(node):
             writer.look_up(node, tables)
     save_proto(writer.finished(), path)
     return OnnxGraph(path, "int8")
+
+
+def with_integer_tables(proto: onnx.ModelProto, tables: TableBits, *, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """A graph whose constant tables are in integers, whatever its products are in.
+
+    Args:
+        tables: bits of a number of a large table.
+        keep: names of lookups that stay in float.
+    """
+    writer = _Writer(proto, "integer")
+    for node in writer.nodes:
+        if node.name not in keep and writer.is_table(node):
+            writer.look_up(node, tables)
+    return writer.finished()
 
 
 @dataclass(frozen=True)

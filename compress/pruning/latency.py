@@ -108,10 +108,11 @@ class Timing:
         from compress.graph.build import build_graph
         from compress.graph.half import float16
         from compress.graph.quantize import dynamic_int8
+        from compress.graph.target import kernels_of, target_of
 
         check_precision(self.deploy)
-        device = "cuda" if self.deploy.precision == "fp16" else self.deploy.device  # as `export` has it
-        graph = build_graph(bundle, stem.with_suffix(".onnx"), attention=self.attention, device=device)
+        kernels = kernels_of(target_of(self.deploy.device, self.deploy.precision), self.deploy.precision)
+        graph = build_graph(bundle, stem.with_suffix(".onnx"), attention=self.attention, kernels=kernels)
         if self.deploy.precision == "int8":
             graph = dynamic_int8(graph, stem.with_name(f"{stem.name}-int8.onnx"))
         elif self.deploy.precision == "fp16":

@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress.bundle import Bundle, Form
 from compress.graph.build import OPSETS, AttentionForm, build_graph
@@ -17,6 +17,7 @@ from compress.graph.half import float16
 from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
 from compress.graph.race import race
+from compress.graph.target import Target, kernels_of, target_of, why_not
 from compress.graph.verify import HALF_PARITY_LIMIT, PARITY_LIMIT, fusion, parity
 from compress.inputs import Inputs, probes
 from compress.settings import Settings
@@ -36,8 +37,10 @@ PARITY_LIMITS = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT}
 class Export(Settings):
     """Write the model as ONNX and gate it on fusion, on parity with torch and on being fit to be carried elsewhere.
 
-    `fastest` builds both forms and keeps the one with the lower geometric mean of median times at the deployment's
-    shapes, in the precision that will be deployed.
+    A target's kernels have their say in what is written: for CPUs the standard's Attention, and sums apart from the
+    norms that follow; for GPUs onnxruntime's own nodes, which join these, and biases with what follows them. `fastest`
+    builds the fused and the plain form and keeps the one with the lower geometric mean of median times at the
+    deployment's shapes, in the precision that will be deployed.
 
     Recipe:
         - export: {attention: fused}
@@ -51,6 +54,15 @@ class Export(Settings):
     precision: Literal["fp32", "fp16"] = Field(
         "fp32", description="of weights and arithmetic; fp16 is for GPUs and the web: CPUs cast it back"
     )
+    target: Target | None = Field(
+        None, description="whose kernels the graph suits; left out: the device at work, and cuda in fp16"
+    )
+
+    @model_validator(mode="after")
+    def _runs_there(self) -> Self:
+        if self.target is not None and (reason := why_not(self.target, self.precision)):
+            raise ValueError(reason)
+        return self
 
     @property
     def weight_bytes(self) -> float | None:
@@ -81,9 +93,10 @@ class Export(Settings):
         return anatomy
 
     def _built(self, bundle: Bundle, path: Path, form: AttentionForm, context: Context) -> OnnxGraph:
-        """In float32; float16 is for GPUs, wherever it is made."""
-        device = "cuda" if self.precision == "fp16" else context.device.type
-        return build_graph(bundle, path, attention=form, device=device)
+        """In float32, as the target's kernels want it in the precision that will be deployed."""
+        target = self.target or target_of(context.device.type, self.precision)
+        deployed = context.deploy.precision if self.precision == "fp32" else self.precision
+        return build_graph(bundle, path, attention=form, kernels=kernels_of(target, deployed))
 
     def _fastest(self, bundle: Bundle, context: Context) -> AttentionForm:
         """The form that took least time here. Measured once: an interrupted stage that is resumed chooses the same."""

@@ -19,6 +19,7 @@ from compress.graph.race import race
 from compress.graph.sensitivity import Quantizer
 from compress.graph.static import IntegerForm, TableBits, product_inputs, static_int8
 from compress.graph.verify import agreement, quantized
+from compress.graph.weight_only import BLOCK, Rounding, weight_only
 from compress.settings import Settings
 from compress.stage import Context, Sight
 
@@ -29,8 +30,20 @@ if TYPE_CHECKING:
     from compress.bundle import Bundle, OnnxGraph
 
 
+Method = Literal["dynamic_int8", "static_int8", "weight_int8", "weight_int4", "fastest"]
+_OF_METHODS = {
+    **dict.fromkeys(("ranges", "outliers", "form"), ("static_int8",)),
+    "reduce_range": ("dynamic_int8", "static_int8", "fastest"),
+    "rounding": ("weight_int4",),
+    "embedding": ("static_int8", "weight_int8", "weight_int4"),
+}
+"""By setting, the methods that read it."""
+_INT4_BYTES = 0.5 + 4.5 / BLOCK
+
+
 class Quantize(Settings):
-    """Store weights as int8, one scale an output channel, embeddings included, and multiply integers.
+    """Store weights in integers, embeddings included, and multiply integers: int8 with one scale an output channel, or
+    weights alone in blocks of 8 or 4 bits.
 
     It follows `export`, because onnxruntime's integer kernels are what will run: a torch model quantized first could
     be neither exported nor fused. With a budget, each operator's own effect is measured on dev, and those that cost
@@ -43,11 +56,11 @@ class Quantize(Settings):
 
     consumes: ClassVar[Form] = Form.ONNX
     produces: ClassVar[Form] = Form.ONNX
-    weight_bytes: ClassVar[float | None] = 1.0
 
-    method: Literal["dynamic_int8", "static_int8", "fastest"] = Field(
+    method: Method = Field(
         "dynamic_int8",
-        description="activations on grids that each batch settles, or that calibration settled once, or as measured",
+        description="activations on grids that each batch settles, or that calibration settled once; weights alone, in "
+        "blocks; or as measured",
     )
     ranges: RangeMethod | None = Field(
         None, description="static_int8: what of the numbers seen in calibration a grid reaches; left out: minmax"
@@ -60,8 +73,14 @@ class Quantize(Settings):
     outliers: Literal["split", "leave"] | None = Field(
         None, description="static_int8: channels far wider than others get columns of their own; left out: split"
     )
+    reduce_range: bool | None = Field(
+        None, description="weights in 7 bits, which x86 CPUs without VNNI add up without clipping; left out: in 8"
+    )
+    rounding: Rounding | None = Field(
+        None, description="weight_int4: how blocks of weights are rounded; left out: k_quant"
+    )
     embedding: Literal["int8", "int4"] | None = Field(
-        None, description="static_int8: large tables; int4 in blocks that share a scale; left out: int8"
+        None, description="large tables; int4 in blocks that share a scale; left out: int8"
     )
     logit_error: float | None = Field(
         None,
@@ -72,12 +91,21 @@ class Quantize(Settings):
 
     @model_validator(mode="after")
     def _of_the_method(self) -> Self:
-        for name in ("ranges", "outliers", "form", "embedding"):
-            if self.method != "static_int8" and getattr(self, name) is not None:
-                raise ValueError(f"{name}: is of static_int8, and the method is {self.method}")
+        for name, methods in _OF_METHODS.items():
+            if self.method not in methods and getattr(self, name) is not None:
+                raise ValueError(f"{name}: is of {' and '.join(methods)}, and the method is {self.method}")
         if self.method == "fastest" and self.logit_error is None:
             raise ValueError("fastest: needs a logit_error, the budget that what is chosen has to keep")
         return self
+
+    @property
+    def precision(self) -> Literal["int8", "int4"]:
+        """Of the weights that it leaves."""
+        return "int4" if self.method == "weight_int4" else "int8"
+
+    @property
+    def weight_bytes(self) -> float | None:
+        return _INT4_BYTES if self.precision == "int4" else 1.0
 
     @property
     def sees(self) -> tuple[Sight, ...]:
@@ -102,7 +130,7 @@ class Quantize(Settings):
 
     def _quantized(self, bundle: Bundle, context: Context) -> tuple[OnnxGraph, tuple[str, ...]]:
         """The graph in integers, and the names of what stays in float."""
-        path, ways = context.scratch / "model_int8.onnx", self._ways(bundle, context)
+        path, ways = context.scratch / f"model_{self.precision}.onnx", self._ways(bundle, context)
         if self.method == "fastest":
             way, kept_as_it_is = self._fastest(ways, bundle, context)
         else:
@@ -120,23 +148,35 @@ class Quantize(Settings):
 
     def _ways(self, bundle: Bundle, context: Context) -> dict[str, Quantizer]:
         """By name, how the graph may be quantized; one alone, but for `fastest`."""
+        tables: TableBits = 4 if self.embedding == "int4" else 8
+        dynamic = partial(dynamic_int8, reduce_range=bool(self.reduce_range))
         if self.method == "dynamic_int8":
-            return {self.method: dynamic_int8}
+            return {self.method: dynamic}
+        if self.method in ("weight_int8", "weight_int4"):
+            return {self.method: self._of_weights(bundle, context, tables)}
         context.progress(0.1, "calibrate")
         inputs = calibration_inputs(bundle, context.calibration)
         seen = observe(bundle.graph, set(product_inputs(bundle.graph).values()), inputs, seed=context.seed)
         form = self._form(context)
         if form == "qdq" and self.embedding == "int4":
             raise ExportError("quantize: embedding int4 is an operator of onnxruntime's own, and form qdq has none")
-        tables: TableBits = 4 if self.embedding == "int4" else 8
         static = partial(static_int8, seen=seen, ranges=self.ranges or "minmax", form=form, tables=tables)
+        static = partial(static, reduce_range=bool(self.reduce_range))
         if self.method == "static_int8":
             return {self.method: partial(static, split_outliers=self.outliers != "leave")}
         return {
-            "dynamic_int8": dynamic_int8,
+            "dynamic_int8": dynamic,
             "static_int8": partial(static, split_outliers=False),
             "static_int8, outliers split": partial(static, split_outliers=True),
+            "weight_int8": partial(weight_only, bits=8),
         }
+
+    def _of_weights(self, bundle: Bundle, context: Context, tables: TableBits) -> Quantizer:
+        if self.method == "weight_int8":
+            return partial(weight_only, bits=8, tables=tables)
+        rounding = self.rounding or "k_quant"
+        samples = list(calibration_inputs(bundle, context.calibration)) if rounding == "gptq" else []
+        return partial(weight_only, bits=4, rounding=rounding, tables=tables, samples=samples)
 
     def _form(self, context: Context) -> IntegerForm:
         """What is asked for, else what is fast on the deployment: onnxruntime's own node is for its CPU kernels."""
@@ -169,7 +209,8 @@ class Quantize(Settings):
     def _settled(self, bundle: Bundle, context: Context) -> list[Any]:
         """All that a choice on dev follows from."""
         calibration = context.calibration.digest if self.method != "dynamic_int8" else ""
-        settings = [self.method, self.ranges, self.outliers, self._form(context), self.embedding]
+        settings: list[Any] = [self.method, self.ranges, self.outliers, self._form(context), self.rounding]
+        settings += [self.embedding, self.reduce_range]
         return [bundle.digest, context.dev.digest, calibration, context.seed, *settings]
 
     def _chosen(self, quantizer: Quantizer, bundle: Bundle, context: Context, path: Path) -> list[Any]:

@@ -16,10 +16,12 @@ from compress.deploy import Shape
 from compress.dissection import hidden_group
 from compress.graph.build import AttentionForm, build_graph
 from compress.graph.calibration import calibration_inputs, observe
-from compress.graph.inspect import attention_nodes, read_proto
+from compress.graph.inspect import attention_nodes, operators, read_proto
+from compress.graph.portable import nameless
 from compress.graph.quantize import dynamic_int8
-from compress.graph.static import IntegerForm, product_inputs, static_int8
+from compress.graph.static import MICROSOFT, IntegerForm, product_inputs, static_int8
 from compress.graph.verify import agreement, fusion, parity, quantized
+from compress.graph.weight_only import weight_only
 from compress.surgery import keep_units
 from compress.task import task_of
 from evaluation.size.flops import work_of
@@ -50,21 +52,41 @@ def test_a_cut_model_of_every_family_passes_every_gate(family: str, form: Attent
     seen = observe(graph, set(product_inputs(graph).values()), calibration_inputs(bundle, texts), seed=5)
     written: IntegerForm = "integer" if form == "fused" else "qdq"
     calibrated = static_int8(graph, tmp_path / "calibrated_int8.onnx", seen, form=written)
+    blocks = weight_only(graph, tmp_path / "blocks_int8.onnx", bits=8)
     linears = {part.module for group in bundle.anatomy.groups for part in group.slices}
-    found += [quantized(graph, one, at_least=len(linears)) for one in (small, calibrated)]
+    found += [quantized(graph, one, at_least=len(linears)) for one in (small, calibrated, blocks)]
     assert [(one.name, one.detail) for one in found if not one.passed] == []
-    for one in (small, calibrated):  # random weights round worse than trained ones
+    for one in (small, calibrated, blocks):  # random weights round worse than trained ones
         assert agreement(bundle, graph, one, texts).value >= 0.8
     counted = [node.heads for node in attention_nodes(read_proto(graph.path))]
     assert counted == (heads if form == "fused" else [])
     shape = Shape(2, bundle.max_tokens if bundle.task.modality == "image" else 9)
-    for one in (graph, small, calibrated):
+    for one in (graph, small, calibrated, blocks):
         work = work_of(replace(bundle, model=one), shape)
         more = 0.5 if one is calibrated else 0.01  # columns of outlier channels, of which a tiny model has many
         assert work.flops == pytest.approx(work_of(bundle, shape).flops, rel=more)
         assert work.counted == "graph"
     wrong = [heads[0] + 1, *heads[1:]]
     assert not fusion(graph, wrong, "fused").passed
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_graph_for_gpus_says_the_same_in_fewer_nodes(family: str, tmp_path: Path):
+    bundle = uneven(family)
+    heads = bundle.anatomy.heads_by_layer()
+    # Where both write other nodes, both are looked at: exporting takes a while for each.
+    graphs = [
+        build_graph(bundle, tmp_path / f"{kernels}.onnx", attention="fused", kernels=kernels)
+        for kernels in (("cuda", "webgpu") if family in ("gpt2", "llama") else ("cuda",))
+    ]
+    for graph in graphs:
+        found = [fusion(graph, heads, "fused"), parity(bundle, graph, seed=5), nameless(graph)]
+        assert [(one.name, one.detail) for one in found if not one.passed] == []
+        counted = operators(read_proto(graph.path))
+        assert counted["Attention"] + counted["MultiHeadAttention"] == len(heads)
+        assert {node.domain for node in read_proto(graph.path).graph.node if "Attention" in node.op_type} == {MICROSOFT}
+        shape = Shape(2, bundle.max_tokens if bundle.task.modality == "image" else 9)
+        assert work_of(replace(bundle, model=graph), shape).flops == work_of(bundle, shape).flops
 
 
 @pytest.mark.parametrize("family", ["modernbert", "mpnet"])
