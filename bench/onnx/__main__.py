@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.onnx.environments import python_of
+from bench.environments import python_of
 from bench.onnx.files import FILES, RESULT
 from bench.onnx.making import make, material_of
 from bench.onnx.record import FOLDER, as_run

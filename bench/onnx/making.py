@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.onnx.environments import python_of
+from bench.environments import python_of
 from bench.onnx.files import FILES, FLOAT, NNCF, PORTABLE, RESULT, SMALLEST, File
 from compress.bundle import Bundle, OnnxGraph
 from compress.commands.export import CALIBRATION

@@ -1,0 +1,1 @@
+"""Others' loaders: our exported folders, read as their documentation says by programs that know nothing of us."""
