@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from compress.anatomy import Anatomy
     from compress.bundle import Bundle, OnnxGraph
+    from compress.graph.calibration import Seen
 
 
 Method = Literal["dynamic_int8", "static_int8", "weight_int8", "weight_int4", "fastest"]
@@ -77,7 +78,7 @@ class Quantize(Settings):
         None, description="weights in 7 bits, which x86 CPUs without VNNI add up without clipping; left out: in 8"
     )
     rounding: Rounding | None = Field(
-        None, description="weight_int4: how blocks of weights are rounded; left out: k_quant"
+        None, description="weight_int4: how blocks of weights are rounded; left out: gptq"
     )
     embedding: Literal["int8", "int4"] | None = Field(
         None, description="large tables; int4 in blocks that share a scale; left out: int8"
@@ -154,10 +155,7 @@ class Quantize(Settings):
             return {self.method: dynamic}
         if self.method in ("weight_int8", "weight_int4"):
             return {self.method: self._of_weights(bundle, context, tables)}
-        context.progress(0.1, "calibrate")
-        inputs = calibration_inputs(bundle, context.calibration)
-        seen = observe(bundle.graph, set(product_inputs(bundle.graph).values()), inputs, seed=context.seed)
-        form = self._form(context)
+        seen, form = self._seen(bundle, context), self._form(context)
         if form == "qdq" and self.embedding == "int4":
             raise ExportError("quantize: embedding int4 is an operator of onnxruntime's own, and form qdq has none")
         static = partial(static_int8, seen=seen, ranges=self.ranges or "minmax", form=form, tables=tables)
@@ -174,9 +172,14 @@ class Quantize(Settings):
     def _of_weights(self, bundle: Bundle, context: Context, tables: TableBits) -> Quantizer:
         if self.method == "weight_int8":
             return partial(weight_only, bits=8, tables=tables)
-        rounding = self.rounding or "k_quant"
-        samples = list(calibration_inputs(bundle, context.calibration)) if rounding == "gptq" else []
-        return partial(weight_only, bits=4, rounding=rounding, tables=tables, samples=samples)
+        rounding = self.rounding or "gptq"
+        seen = self._seen(bundle, context) if rounding == "gptq" else None
+        return partial(weight_only, bits=4, rounding=rounding, tables=tables, seen=seen)
+
+    def _seen(self, bundle: Bundle, context: Context) -> dict[str, Seen]:
+        context.progress(0.1, "calibrate")
+        inputs = calibration_inputs(bundle, context.calibration)
+        return observe(bundle.graph, set(product_inputs(bundle.graph).values()), inputs, seed=context.seed)
 
     def _form(self, context: Context) -> IntegerForm:
         """What is asked for, else what is fast on the deployment: onnxruntime's own node is for its CPU kernels."""
