@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SENTENCE_TRANSFORMERS = ("torch==2.13.0", "sentence-transformers[onnx]==5.7.0", "onnxruntime==1.32.0")
-OPENVINO = ("openvino==2026.4.1", "nncf==3.4.0", "onnx==1.23.2")
+OPENVINO = ("openvino==2026.4.1", "nncf==3.4.0", "onnx==1.23.2", "tokenizers==0.23.3")
 NEEDS: Mapping[str, Sequence[str]] = {
     "openvino": OPENVINO,
     "sentence-transformers": SENTENCE_TRANSFORMERS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from compress.stages.quantize import Quantize
 Exported = dict[str, tuple[Bundle, Bundle]]
 WIDE = 14.0
 FORMS: tuple[IntegerForm, ...] = ("integer", "qdq")
+in_seven_bits = partial(static_int8, reduce_range=True)
+"""So that what integers cost does not depend on the CPU."""
 METHODS: tuple[RangeMethod, ...] = ("minmax", "percentile", "entropy")
 
 
@@ -194,17 +197,17 @@ def test_every_product_and_table_is_quantized_and_the_graph_says_much_the_same(
     made: Bundle, form: IntegerForm, tmp_path: Path
 ):
     judge = judge_of(made, made.graph, tiny_split("dev", 48, seed=5))
-    graph = static_int8(made.graph, tmp_path / "model_int8.onnx", seen_in(made), form=form)
+    graph = in_seven_bits(made.graph, tmp_path / "model_int8.onnx", seen_in(made), form=form)
     found, before = products(read_proto(graph.path)), products(read_proto(made.graph.path))
     assert (found.float_products, found.float_tables) == ((), ())
     assert len(found.quantized_products) == len(before.float_products)
     assert len(found.quantized_tables) == len(before.float_tables)
     assert quantized(made.graph, graph, at_least=len(before.float_products)).passed
-    assert judge(graph) < 1.5 * judge(dynamic_int8(made.graph, tmp_path / "dynamic.onnx"))
+    assert judge(graph) < 1.5 * judge(dynamic_int8(made.graph, tmp_path / "dynamic.onnx", reduce_range=True))
     assert graph.path.stat().st_size < 0.6 * made.graph.path.stat().st_size
     given = [name for node in read_proto(graph.path).graph.node for name in node.output]
     assert len(given) == len(set(given))
-    again = static_int8(made.graph, tmp_path / "again.onnx", seen_in(made), form=form)
+    again = in_seven_bits(made.graph, tmp_path / "again.onnx", seen_in(made), form=form)
     assert again.path.read_bytes() == graph.path.read_bytes()
 
 
@@ -212,19 +215,19 @@ def test_outlier_channels_cost_nothing_once_they_have_columns(widened: Bundle, t
     judge = judge_of(widened, widened.graph, tiny_split("dev", 48, seed=5))
     seen = seen_in(widened)
     split, left = (
-        judge(static_int8(widened.graph, tmp_path / "x.onnx", seen, split_outliers=split)) for split in (True, False)
+        judge(in_seven_bits(widened.graph, tmp_path / "x.onnx", seen, split_outliers=split)) for split in (True, False)
     )
-    assert split < left / 4
+    assert split < left / 2
 
 
 def test_both_forms_say_the_same(made: Bundle, tmp_path: Path):
     seen, split = seen_in(made), tiny_split("dev", 24, seed=5)
-    one, other = (static_int8(made.graph, tmp_path / f"{form}.onnx", seen, form=form) for form in FORMS)
+    one, other = (in_seven_bits(made.graph, tmp_path / f"{form}.onnx", seen, form=form) for form in FORMS)
     assert judge_of(made, one, split)(other) < 1e-4
 
 
 def test_the_bias_of_a_product_is_in_its_node(made: Bundle, tmp_path: Path):
-    graph = static_int8(made.graph, tmp_path / "model_int8.onnx", seen_in(made))
+    graph = in_seven_bits(made.graph, tmp_path / "model_int8.onnx", seen_in(made))
     nodes = [node for node in read_proto(graph.path).graph.node if node.op_type == "MatMulIntegerToFloat"]
     assert len(nodes) == len(product_inputs(made.graph))
     assert all(len(node.input) == 7 and node.input[6] for node in nodes), "BERT has no product without"
@@ -234,7 +237,7 @@ def test_the_bias_of_a_product_is_in_its_node(made: Bundle, tmp_path: Path):
 def test_onnxruntime_multiplies_integers(made: Bundle, form: IntegerForm, tmp_path: Path):
     import onnxruntime
 
-    graph = static_int8(made.graph, tmp_path / "model_int8.onnx", seen_in(made), form=form)
+    graph = in_seven_bits(made.graph, tmp_path / "model_int8.onnx", seen_in(made), form=form)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
@@ -247,27 +250,27 @@ def test_onnxruntime_multiplies_integers(made: Bundle, form: IntegerForm, tmp_pa
 def test_what_is_to_stay_in_float_does(made: Bundle, tmp_path: Path):
     [first, second, *_] = product_inputs(made.graph)
     seen = seen_in(made)
-    graph = static_int8(made.graph, tmp_path / "keep.onnx", seen, keep=[first])
+    graph = in_seven_bits(made.graph, tmp_path / "keep.onnx", seen, keep=[first])
     assert products(read_proto(graph.path)).float_products == (first,)
-    graph = static_int8(made.graph, tmp_path / "only.onnx", seen, only=[second])
+    graph = in_seven_bits(made.graph, tmp_path / "only.onnx", seen, only=[second])
     assert products(read_proto(graph.path)).quantized_products == (second,)
     assert products(read_proto(graph.path)).quantized_tables == ()
 
 
 def test_a_product_that_nothing_was_seen_of_is_named(made: Bundle, tmp_path: Path):
     with pytest.raises(ExportError, match="nothing is known of"):
-        static_int8(made.graph, tmp_path / "x.onnx", {})
+        in_seven_bits(made.graph, tmp_path / "x.onnx", {})
 
 
 def test_integers_are_not_made_of_integers(made: Bundle, tmp_path: Path):
     seen = seen_in(made)
-    graph = static_int8(made.graph, tmp_path / "model_int8.onnx", seen)
+    graph = in_seven_bits(made.graph, tmp_path / "model_int8.onnx", seen)
     with pytest.raises(ExportError, match="its weights are int8 already"):
-        static_int8(graph, tmp_path / "twice.onnx", seen)
+        in_seven_bits(graph, tmp_path / "twice.onnx", seen)
 
 
 def test_a_product_whose_input_is_left_in_float_is_counted_as_float(made: Bundle, tmp_path: Path):
-    graph = static_int8(made.graph, tmp_path / "model_int8.onnx", seen_in(made), form="qdq")
+    graph = in_seven_bits(made.graph, tmp_path / "model_int8.onnx", seen_in(made), form="qdq")
     proto = onnx.load(graph.path)
     node = next(node for node in proto.graph.node if node.op_type == "MatMul" and "/rounded" in node.input[0])
     node.input[0] = node.input[0].removesuffix("/rounded")
@@ -306,7 +309,7 @@ def test_a_large_table_of_four_bits_is_read_as_one_of_eight(
 ):
     monkeypatch.setattr("compress.graph.static.LARGE_TABLE", 64)
     seen, judge = seen_in(made), judge_of(made, made.graph, tiny_split("dev", 48, seed=5))
-    eight, four = (static_int8(made.graph, tmp_path / f"{bits}.onnx", seen, tables=bits) for bits in (8, 4))
+    eight, four = (in_seven_bits(made.graph, tmp_path / f"{bits}.onnx", seen, tables=bits) for bits in (8, 4))
     assert operators(read_proto(four.path))["GatherBlockQuantized"] >= 1
     assert quantized(made.graph, four, at_least=1).passed
     assert four.path.stat().st_size < eight.path.stat().st_size
@@ -315,6 +318,6 @@ def test_a_large_table_of_four_bits_is_read_as_one_of_eight(
 
 @pytest.mark.parametrize("option", [{"ranges": "entropy"}, {"embedding": "int4"}, {"outliers": "leave"}])
 def test_an_option_of_the_other_method_is_refused(option):
-    with pytest.raises(ValueError, match="is of static_int8, and the method is dynamic_int8"):
+    with pytest.raises(ValueError, match=r"is of .*static_int8.*, and the method is dynamic_int8"):
         Quantize(method="dynamic_int8", **option)
     assert Quantize(method="static_int8", **option).sees == ("calibration", "deploy")

@@ -17,6 +17,7 @@ from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
 from compress.graph.race import race
 from compress.graph.sensitivity import Quantizer
+from compress.graph.smooth import smooth
 from compress.graph.static import IntegerForm, TableBits, product_inputs, static_int8
 from compress.graph.verify import agreement, quantized
 from compress.graph.weight_only import BLOCK, Rounding, weight_only
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Method = Literal["dynamic_int8", "static_int8", "weight_int8", "weight_int4", "fastest"]
 _OF_METHODS = {
     **dict.fromkeys(("ranges", "outliers", "form"), ("static_int8",)),
+    "smooth": ("static_int8", "fastest"),
     "reduce_range": ("dynamic_int8", "static_int8", "fastest"),
     "rounding": ("weight_int4",),
     "embedding": ("static_int8", "weight_int8", "weight_int4"),
@@ -73,6 +75,13 @@ class Quantize(Settings):
     )
     outliers: Literal["split", "leave"] | None = Field(
         None, description="static_int8: channels far wider than others get columns of their own; left out: split"
+    )
+    smooth: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="divide wide channels where it costs nothing, and move this share of them into the weights that "
+        "read them; left out: none",
     )
     reduce_range: bool | None = Field(
         None, description="weights in 7 bits, which x86 CPUs without VNNI add up without clipping; left out: in 8"
@@ -131,7 +140,11 @@ class Quantize(Settings):
 
     def _quantized(self, bundle: Bundle, context: Context) -> tuple[OnnxGraph, tuple[str, ...]]:
         """The graph in integers, and the names of what stays in float."""
-        path, ways = context.scratch / f"model_{self.precision}.onnx", self._ways(bundle, context)
+        path, seen = context.scratch / f"model_{self.precision}.onnx", self._seen(bundle, context)
+        if self.smooth is not None:
+            smoothed, seen = smooth(bundle.graph, context.scratch / "smooth.onnx", seen, strength=self.smooth)
+            bundle = replace(bundle, model=smoothed)
+        ways = self._ways(seen, context)
         if self.method == "fastest":
             way, kept_as_it_is = self._fastest(ways, bundle, context)
         else:
@@ -147,15 +160,18 @@ class Quantize(Settings):
         context.record("operators_in_float", tried)
         return quantizer(bundle.graph, path, keep=kept), tuple(kept)
 
-    def _ways(self, bundle: Bundle, context: Context) -> dict[str, Quantizer]:
+    def _ways(self, seen: Mapping[str, Seen], context: Context) -> dict[str, Quantizer]:
         """By name, how the graph may be quantized; one alone, but for `fastest`."""
         tables: TableBits = 4 if self.embedding == "int4" else 8
         dynamic = partial(dynamic_int8, reduce_range=bool(self.reduce_range))
         if self.method == "dynamic_int8":
             return {self.method: dynamic}
-        if self.method in ("weight_int8", "weight_int4"):
-            return {self.method: self._of_weights(bundle, context, tables)}
-        seen, form = self._seen(bundle, context), self._form(context)
+        if self.method == "weight_int8":
+            return {self.method: partial(weight_only, bits=8, tables=tables)}
+        if self.method == "weight_int4":
+            rounding = self.rounding or "gptq"
+            return {self.method: partial(weight_only, bits=4, rounding=rounding, tables=tables, seen=seen)}
+        form = self._form(context)
         if form == "qdq" and self.embedding == "int4":
             raise ExportError("quantize: embedding int4 is an operator of onnxruntime's own, and form qdq has none")
         static = partial(static_int8, seen=seen, ranges=self.ranges or "minmax", form=form, tables=tables)
@@ -169,14 +185,11 @@ class Quantize(Settings):
             "weight_int8": partial(weight_only, bits=8),
         }
 
-    def _of_weights(self, bundle: Bundle, context: Context, tables: TableBits) -> Quantizer:
-        if self.method == "weight_int8":
-            return partial(weight_only, bits=8, tables=tables)
-        rounding = self.rounding or "gptq"
-        seen = self._seen(bundle, context) if rounding == "gptq" else None
-        return partial(weight_only, bits=4, rounding=rounding, tables=tables, seen=seen)
-
     def _seen(self, bundle: Bundle, context: Context) -> dict[str, Seen]:
+        """What flows into the products, where the method asks."""
+        by_inputs = self.method == "weight_int4" and self.rounding in (None, "gptq")
+        if not by_inputs and self.method not in ("static_int8", "fastest"):
+            return {}
         context.progress(0.1, "calibrate")
         inputs = calibration_inputs(bundle, context.calibration)
         return observe(bundle.graph, set(product_inputs(bundle.graph).values()), inputs, seed=context.seed)
@@ -213,7 +226,7 @@ class Quantize(Settings):
         """All that a choice on dev follows from."""
         calibration = context.calibration.digest if self.method != "dynamic_int8" else ""
         settings: list[Any] = [self.method, self.ranges, self.outliers, self._form(context), self.rounding]
-        settings += [self.embedding, self.reduce_range]
+        settings += [self.embedding, self.smooth, self.reduce_range]
         return [bundle.digest, context.dev.digest, calibration, context.seed, *settings]
 
     def _chosen(self, quantizer: Quantizer, bundle: Bundle, context: Context, path: Path) -> list[Any]:

@@ -22,8 +22,8 @@ def ready(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     """Hands the stage graphs that are there already; `ready("plain")` gives that form whatever is asked for."""
 
     def use(always: str | None) -> None:
-        def build(_bundle: Bundle, path: Path, *, attention: str, device: str) -> OnnxGraph:
-            assert device == "cpu"
+        def build(_bundle: Bundle, path: Path, *, attention: str, kernels: str) -> OnnxGraph:
+            assert kernels == "cpu"
             path.parent.mkdir(parents=True, exist_ok=True)
             return exported[f"even-{always or attention}"][1].graph
 

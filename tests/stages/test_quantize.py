@@ -15,7 +15,7 @@ from compress.stages import quantize
 from compress.stages.quantize import Quantize
 
 Exported = dict[str, tuple[Bundle, Bundle]]
-WAYS = ("dynamic_int8", "static_int8", "static_int8, outliers split")
+WAYS = ("dynamic_int8", "static_int8", "static_int8, outliers split", "weight_int8")
 
 
 @pytest.fixture
@@ -39,12 +39,17 @@ def applied(bundle: Bundle, make_context: Callable[..., Context], **settings: An
 
 @pytest.mark.parametrize(
     ("times", "chosen"),
-    [((1.0, 2.0, 3.0), "dynamic_int8"), ((3.0, 1.0, 2.0), "static_int8, outliers split"), ((3.0, 1.0, 9.0), WAYS[0])],
+    [
+        ((1.0, 2.0, 3.0, 4.0), "dynamic_int8"),
+        ((3.0, 1.0, 2.0, 4.0), "static_int8, outliers split"),
+        ((3.0, 1.0, 9.0, 4.0), "dynamic_int8"),
+        ((3.0, 1.0, 9.0, 2.0), "weight_int8"),
+    ],
 )
 def test_the_fastest_that_keeps_the_budget_is_taken_and_the_others_are_told(
     exported: Exported, make_context, measured, times, chosen
 ):
-    measured(times, (0.04, 0.2, 0.01))
+    measured(times, (0.04, 0.2, 0.01, 0.005))
     after, recorded = applied(exported["even-fused"][1], make_context, logit_error=0.05)
     assert [one["way"] for one in recorded["ways"]] == list(WAYS)
     assert [one["way"] for one in recorded["ways"] if one["chosen"]] == [chosen]
@@ -53,6 +58,7 @@ def test_the_fastest_that_keeps_the_budget_is_taken_and_the_others_are_told(
     made_of = operators(read_proto(after.graph.path))
     assert (made_of["MatMulIntegerToFloat"] > 0) == chosen.startswith("static")
     assert (made_of["DynamicQuantizeLinear"] > 0) == chosen.startswith("dynamic")
+    assert (made_of["MatMulNBits"] > 0) == chosen.startswith("weight")
 
 
 def test_where_none_keeps_it_the_truest_keeps_operators_in_float(
