@@ -6,7 +6,7 @@ VENV   := .venv$(if $(filter-out cpu,$(EXTRA)),-$(EXTRA))
 BIN    := $(VENV)/bin
 RECIPE := recipes/reviews-trio.yaml
 
-.PHONY: demo test lint bench-faults bench-measuring bench-pruning bench-onnx bench-gpu reports clean
+.PHONY: demo test lint bench-faults bench-measuring bench-pruning bench-onnx bench-exporting bench-gpu clients reports clean
 
 demo: $(VENV)/demo
 	$(BIN)/compress run $(RECIPE)
@@ -41,6 +41,17 @@ bench-pruning: $(VENV)/demo
 bench-onnx: $(VENV)/demo
 	$(BIN)/python -m bench.onnx --model $(DATA)/sst2-minilm-l6 --train $(DATA)/sst2/train.tsv \
 		--validation $(DATA)/sst2/validation.tsv
+
+# What an export takes and leaves, and how fast an unevenly cut model is: writes reports/published/onnx-export. Some five
+# minutes on a machine that does nothing else.
+bench-exporting: $(VENV)/demo
+	$(BIN)/python -m bench.exporting --model $(DATA)/sst2-minilm-l6 --train $(DATA)/sst2/train.tsv
+
+# Has other people's loaders read what we export, in environments of their own below runs/clients: writes
+# reports/published/clients. It needs Node, and 3 GB for packages.
+clients: $(VENV)/demo
+	$(BIN)/python -m bench.clients --model $(DATA)/sst2-minilm-l6 --train $(DATA)/sst2/train.tsv \
+		--texts $(DATA)/sst2/validation.tsv
 
 # Rerun where a GPU is: writes reports/published/gpu there, runs/gpu-bench elsewhere. It installs nothing.
 bench-gpu:

@@ -97,6 +97,40 @@ def test_activations_may_be_calibrated(typed: Ask, home: Small):
     assert counted["MatMulIntegerToFloat"] > 0 == counted["DynamicQuantizeLinear"]
 
 
+def test_weights_alone_may_be_in_blocks_of_four_bits(typed: Ask, home: Small):
+    answer = typed("source", "-o", "blocks", "--precision", "int4", "--data", "texts.tsv")
+    assert answer.code == 0, answer
+    folder = home.home / "blocks" / "onnx"
+    assert [file.name for file in sorted(folder.iterdir())] == ["model.onnx", "model_int4.onnx"]
+    assert operators(read_proto(folder / "model_int4.onnx"))["MatMulNBits"] > 0
+    run = read_run(home.home / "blocks")
+    assert (run.lineage[-1]["stage"], run.lineage[-1]["settings"]["method"]) == ("quantize", "weight_int4")
+    assert compress.load(folder / "model_int4.onnx").graph.precision == "int4"
+
+
+def test_seven_bits_are_other_bytes_and_the_command_says_so(typed: Ask, home: Small, int8: tuple[Path, Answer]):
+    answer = typed("source", "-o", "seven", "--precision", "int8", "--data", "texts.tsv", "--reduce-range")
+    assert answer.code == 0, answer
+    files = [folder / "onnx" / "model_int8.onnx" for folder in (home.home / "seven", int8[0])]
+    assert files[0].read_bytes() != files[1].read_bytes()
+    assert "--reduce-range" in read_run(home.home / "seven").environment["command"]
+
+
+@pytest.mark.parametrize(
+    ("target", "file", "attention"),
+    [("cuda", "model_fp16.onnx", "MultiHeadAttention"), ("web", "model.onnx", "MultiHeadAttention")],
+)
+def test_a_target_chooses_precision_and_nodes(typed: Ask, home: Small, target: str, file: str, attention: str):
+    answer = typed("source", "-o", target, "--target", target)
+    assert answer.code == 0, answer
+    [written] = (home.home / target / "onnx").iterdir()
+    assert written.name == file
+    counted = operators(read_proto(written))
+    assert counted["SkipLayerNormalization"] > 0
+    assert counted[attention] + counted["Attention"] == 4
+    assert f"--target {target}" in read_run(home.home / target).environment["command"]
+
+
 def test_float16_is_a_file_of_its_own(typed: Ask, home: Small):
     answer = typed("source", "-o", "half", "--precision", "fp16")
     assert answer.code == 0, answer
@@ -138,6 +172,14 @@ def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small,
             ("source", "-o", "x", "--method", "static_int8"),
             "--method static_int8: is a way to int8; add --precision int8",
         ),
+        (("source", "-o", "x", "--target", "cpu", "--precision", "fp16"), "--precision fp16 for cpu: CPUs cast"),
+        (("source", "-o", "x", "--target", "cuda", "--precision", "int8"), "int8 for cuda: onnxruntime has no kernels"),
+        (("source", "-o", "x", "--precision", "int4"), "--precision int4: needs --data"),
+        (
+            ("source", "-o", "x", "--method", "weight_int4"),
+            "--method weight_int4: is a way to int4; add --precision int4",
+        ),
+        (("source", "-o", "x", "--reduce-range"), "--reduce-range: is of dynamic_int8 and static_int8"),
         (("source", "-o", "source"), "source: is not empty, and would be replaced as a whole"),
     ],
 )

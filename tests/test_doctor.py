@@ -230,6 +230,22 @@ def test_threads_that_do_not_fit_the_cores_are_noted(
     assert variable in found("note", said).mend
 
 
+@pytest.mark.parametrize(("whole", "severity", "mend"), [(True, "good", ""), (False, "note", "--reduce-range")])
+def test_a_cpu_that_clips_sums_of_integers_is_noted(
+    whole: bool, severity: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "sums_are_whole", lambda: whole)
+    assert mend in found(severity, "8-bit integers").mend
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the CPU's features are not told here")
+def test_sums_are_whole_where_the_cpu_has_instructions_for_them() -> None:
+    features = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    if "avx2" not in features:
+        pytest.skip("no x86 CPU of the last ten years")
+    assert runtime.sums_are_whole() == bool(features & {"avx512_vnni", "avx_vnni"})
+
+
 def test_as_many_threads_as_cores_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "visible_cores", lambda: 2)
     for variable in doctor.THREAD_VARIABLES:

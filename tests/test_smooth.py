@@ -96,6 +96,8 @@ def _divisible(nodes: str, constants: str = "") -> Divisible:
             "a = MatMul (x, w)  b, t = Split <axis = 2, num_outputs = 2> (a)  y = Concat <axis = 2> (b, t)",
             Source((Columns("w", 2, 2),)),
         ),
+        ("p = Softmax (x)  a = MatMul (x, w)  t = MatMul (p, a)  y = Neg (t)", Source((Columns("w", 0, 4),))),
+        ("p = Softmax (x)  a = MatMul (x, w)  t = MatMul (a, p)  y = Neg (t)", None),
         ("a = MatMul (x, w)  t = Gelu (a)  y = Neg (t)", None),
         ("a = MatMul (x, w)  t = Relu (a)  y = Add (t, a)", None),  # what another reads
         ("t = Mul (x, one)  y = Mul (t, one)", None),  # a constant that another reads

@@ -58,8 +58,17 @@ def alike(got: np.ndarray, wanted: np.ndarray) -> float:
     return float((got.argmax(axis=-1) == wanted.argmax(axis=-1)).mean())
 
 
+def _fault(told: Told, wanted: np.ndarray) -> str:
+    """Why there is nothing to hold against what was wanted."""
+    if told.scores is None:
+        return told.reason
+    if told.scores.shape != wanted.shape:
+        return f"scores of shape {told.scores.shape}, wanted {wanted.shape}"
+    return "" if np.isfinite(told.scores).all() else "scores that are not finite"
+
+
 def _measured(name: str, told: Told, wanted: np.ndarray) -> Iterator[Measurement]:
-    if told.scores is None or told.scores.shape != wanted.shape:
+    if told.scores is None or _fault(told, wanted):
         return
     common = {"target": name, "unit": "ratio", "count": len(wanted)}
     far, same = difference(told.scores, wanted), alike(told.scores, wanted)
@@ -69,26 +78,23 @@ def _measured(name: str, told: Told, wanted: np.ndarray) -> Iterator[Measurement
 
 def _gate(name: str, folder: str, told: Told, wanted: np.ndarray) -> Gate:
     common = {"name": "reads_our_file", "limit": LIMITS[folder], "target": name}
-    if told.scores is None:
-        return Gate(value=None, passed=False, detail=told.reason, **common)
-    if told.scores.shape != wanted.shape:
-        reason = f"scores of shape {told.scores.shape}, wanted {wanted.shape}"
-        return Gate(value=None, passed=False, detail=reason, **common)
+    if told.scores is None or (fault := _fault(told, wanted)):
+        return Gate(value=None, passed=False, detail=told.reason or fault, **common)
     far, same = difference(told.scores, wanted), alike(told.scores, wanted)
-    finite = bool(np.isfinite(far))
     detail = f"scores differ by {far:.2g} of the largest, {same:.3f} of {len(wanted)} texts are decided alike; "
     detail += ", ".join(f"{library} {version}" for library, version in told.versions.items())
-    kept = finite and far <= LIMITS[folder] and same >= ALIKE
-    return Gate(value=far if finite else None, passed=kept, detail=detail, **common)
+    return Gate(value=far, passed=far <= LIMITS[folder] and same >= ALIKE, detail=detail, **common)
 
 
 def _row(client: str, folder: str, told: Told, wanted: np.ndarray) -> dict[str, Any]:
-    read = told.scores is not None and told.scores.shape == wanted.shape
+    fault = _fault(told, wanted)
     return {
         "client": client,
         "file": FILES[folder],
         "asked for": folder,
         "versions": ", ".join(f"{library} {version}" for library, version in told.versions.items()),
-        "largest difference": round(difference(told.scores, wanted), 6) if read and told.scores is not None else "",
-        "decided alike": alike(told.scores, wanted) if read and told.scores is not None else told.reason,
+        "largest difference": round(difference(told.scores, wanted), 6)
+        if told.scores is not None and not fault
+        else "",
+        "decided alike": alike(told.scores, wanted) if told.scores is not None and not fault else fault,
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compress.deploy import visible_cores
 from compress.memory import room
-from compress.runtimes.onnxruntime import Onnxruntime
+from compress.runtimes.onnxruntime import Onnxruntime, sums_are_whole
 from compress.store.inventory import LIMIT, limit_bytes, stages
 from compress.store.store import Store, cache_root, is_whole
 
@@ -60,6 +60,7 @@ def examine() -> list[Finding]:
         "disk": _disk,
         "cache": _cache,
         "memory": _memory,
+        "integers": _integers,
         "compiler": _compiler,
         "threads": _threads,
     }
@@ -212,6 +213,16 @@ def _memory() -> Iterator[Finding]:
         yield Finding("note", f"{text}; few recipes fit", "compress plan RECIPE  # says what a run needs")
     else:
         yield Finding("good", text)
+
+
+def _integers() -> Iterator[Finding]:
+    """Whether sums of 8-bit products are right here: x86 CPUs without VNNI add two of them in 16 bits."""
+    if sums_are_whole():
+        yield Finding("good", "sums of 8-bit integers are whole on this CPU")
+    else:
+        text = "this CPU adds products of 8-bit integers in 16 bits, where large ones are clipped: int8 is less true"
+        mend = "compress export ... --reduce-range  # in a recipe, quantize: {reduce_range: true}"
+        yield Finding("note", text, mend)
 
 
 def _compiler() -> Iterator[Finding]:

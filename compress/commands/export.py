@@ -123,7 +123,7 @@ def to_text(run: Run) -> str:
 def _refuse_idle(request: Request) -> None:
     """An option that would change nothing."""
     if request.target and (reason := targets.why_not(request.target, request.precision)):
-        raise DataError(f"--target {request.target} --precision {reason}")
+        raise DataError(f"--precision {reason}")
     if request.method and (makes := request.method.rpartition("_")[2]) != request.precision:
         raise DataError(f"--method {request.method}: is a way to {makes}; add --precision {makes}")
     if request.method == "static_int8" and request.data and request.data.endswith((".yaml", ".yml")):

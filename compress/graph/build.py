@@ -15,6 +15,7 @@ from compress.errors import ExportError
 from compress.graph.fuse import fuse
 from compress.graph.suit import suit_cpu
 from compress.graph.target import Kernels
+from compress.graph.wire import write_file
 from compress.inputs import dynamic_axes, example_inputs
 
 if TYPE_CHECKING:
@@ -98,7 +99,10 @@ def _write(model: onnx_ir.Model, path: Path, about: dict[str, str]) -> None:
     model.metadata_props.update(about)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    onnx_ir.save(model, path, external_data=f"{path.name}.data" if weights > LARGEST_SINGLE_FILE else None)
+    if weights > LARGEST_SINGLE_FILE:
+        onnx_ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        write_file(model, path)
 
 
 def save_proto(proto: onnx.ModelProto, path: Path) -> Path:

@@ -82,6 +82,9 @@ class Divisible:
         return self._constants(list(node.input[1:]))
 
     def _product(self, node: onnx.NodeProto, _tensor: str) -> Source | None:
+        """A projection; or, where attention is spelled out, what weighs values."""
+        if node.op_type == "MatMul" and node.input[1] not in self._held:
+            return self._alone(node.input[1])
         plain = not _flag(node, "transA") and not _flag(node, "transB")
         return self._constants(list(node.input[1:])) if plain else None
 

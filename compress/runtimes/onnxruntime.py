@@ -140,6 +140,22 @@ def open_session(
     return OnnxSession(graph, session, device, outputs)
 
 
+def sums_are_whole() -> bool:
+    """Whether this CPU's kernels add products of the largest unsigned and signed 8-bit integers without clipping."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    depth = 64
+    graph = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["" : 20]>
+        largest (uint8[1, {depth}] a, int8[{depth}, 32] b) => (int32[1, 32] y) {{ y = MatMulInteger (a, b) }}""")
+    session = _start(graph.SerializeToString(), "cpu", onnxruntime.SessionOptions())
+    fed = {"a": np.full((1, depth), 255, np.uint8), "b": np.full((depth, 32), 127, np.int8)}
+    [found] = session.run(None, fed)
+    return bool((found == depth * 255 * 127).all())
+
+
 @cache
 def _cuda_obstacle() -> str | None:
     """Why no session starts on CUDA: one of a single node is tried, once a process."""
