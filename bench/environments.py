@@ -13,6 +13,7 @@ OPENVINO = ("openvino==2026.4.1", "nncf==3.4.0", "onnx==1.23.2", "tokenizers==0.
 NEEDS: Mapping[str, Sequence[str]] = {
     "openvino": OPENVINO,
     "sentence-transformers": SENTENCE_TRANSFORMERS,
+    "olive": ("torch==2.13.0", "transformers==5.24.0", "onnxruntime==1.32.0", "olive-ai==0.13.0", "requests"),
     "bare": ("onnxruntime==1.32.0", "tokenizers==0.23.3"),
 }
 """By environment: what pip installs into it."""

@@ -12,6 +12,7 @@ FLOAT = "ours-fp32"
 PORTABLE = "ours-qdq-in-openvino"
 SMALLEST = "ours-int4-table"
 EXPORTER, SENTENCES, OPENVINO = "transformers_exporter.py", "sentence_transformers.py", "openvino_nncf.py"
+OLIVE = "olive_optimize.py"
 """Scripts of `peers/`."""
 NNCF = ("openvino-nncf", "openvino-nncf-bf16")
 
@@ -58,6 +59,7 @@ FILES = (
         (EXPORTER,),
     ),
     File("optimum-O3", "optimum O3", "fp32", "onnxruntime", (SENTENCES, "O3"), "sentence-transformers"),
+    File("olive", "Olive, optimize", "fp32", "onnxruntime", (OLIVE,), "olive"),
     File("openvino-fp32", "ours in OpenVINO, hint f32", "fp32", "openvino", shares="ours-plain"),
     File("ours-dynamic", "ours, dynamic int8", "int8", "onnxruntime"),
     File(

@@ -145,7 +145,7 @@ def _speedups(file: File, other: File, sat: Sat, noise: Mapping[Shape, float]) -
 def _gates(run: Run, shapes: Sequence[Shape]) -> Iterator[Gate]:
     """What was promised of these files."""
     small, large = ([shape for shape in shapes if (str(shape) == SMALL) is wanted] for wanted in (True, False))
-    for peer in ("transformers-fp32", "optimum-O3"):
+    for peer in ("transformers-fp32", "optimum-O3", "olive"):
         yield from _faster(run, FLOAT, (peer,), shapes, 1 - LEAST_FLOOR)
     yield from _faster(run, RESULT, NNCF, small, 1.2, "_at_1x16")
     yield from _faster(run, RESULT, NNCF, large, 0.8)
