@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from tiny import tiny_bundle, tiny_split
 
 from bench.onnx import __main__ as command
 from bench.onnx import making
-from bench.onnx.files import FILES, FLOAT, NNCF, PORTABLE, RESULT
+from bench.onnx.files import FILES, FLOAT, NNCF, PORTABLE, RESULT, File
 from bench.onnx.making import Material, write_inputs
 from bench.onnx.record import TORCH, as_run
 from bench.onnx.sitting import Sat, seated, sit
@@ -76,9 +76,14 @@ def judged(tmp_path: Path) -> Callable[..., Run]:
     generator = np.random.default_rng(0)
     whole = np.stack([1.0 - LABELS, LABELS], axis=1) * 4 + generator.standard_normal((400, 2))
 
-    def judge(times: dict[str, tuple[float, float]], moved: float = 0.0, without: tuple[str, ...] = ()) -> Run:
+    def judge(
+        times: dict[str, tuple[float, float]],
+        moved: float = 0.0,
+        without: tuple[str, ...] = (),
+        asked: Sequence[File] = FILES,
+    ) -> Run:
         paths, scores = {}, {TORCH: whole}
-        names = [file.name for file in FILES if file.name not in without]
+        names = [file.name for file in asked if file.name not in without]
         for name in names:
             paths[name] = tmp_path / f"{name}.onnx"
             paths[name].write_bytes(bytes(1000))
@@ -86,11 +91,11 @@ def judged(tmp_path: Path) -> Callable[..., Run]:
         taken = {
             shape: {
                 name: [np.full(4, times.get(name.split(" ")[0], (100.0, 100.0))[place])] * 8
-                for name in [*names, f"{RESULT} (again)"]
+                for name in [*names, f"{names[-1]} (again)"]
             }
             for place, shape in enumerate(SHAPES)
         }
-        return as_run(Sat(scores, taken), paths, dict.fromkeys(without, "no such package"), LABELS, ABOUT)
+        return as_run(Sat(scores, taken), asked, paths, dict.fromkeys(without, "no such package"), LABELS, ABOUT)
 
     return judge
 
@@ -102,7 +107,17 @@ def passed(run: Run) -> dict[str, bool]:
 def test_promises_are_kept_where_ours_is_fast_and_true(judged: Callable[..., Run]):
     run = judged({RESULT: (50.0, 50.0), FLOAT: (90.0, 90.0), PORTABLE: (90.0, 90.0)}, moved=0.02)
     assert set(passed(run).values()) == {True}
-    assert len(run.gates) == 12
+    assert len(run.gates) == 13
+    assert run.name == "onnx-minilm"
+
+
+def test_of_one_precision_only_its_promises_are_judged(judged: Callable[..., Run]):
+    asked = [file for file in FILES if file.precision == "fp32"]
+    run = judged({FLOAT: (100.0, 105.0)}, asked=asked)
+    assert run.name == "onnx-minilm-fp32"
+    assert passed(run) == dict.fromkeys(
+        ("speedup_over_transformers-fp32", "speedup_over_optimum-O3", "speedup_over_olive"), False
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.environments import python_of
-from bench.onnx.files import FILES, RESULT
+from bench.onnx.files import FILES, FLOAT, RESULT
 from bench.onnx.making import make, material_of
-from bench.onnx.record import FOLDER, as_run
+from bench.onnx.record import as_run
 from bench.onnx.sitting import sit
 from compress.deploy import Deploy, Shape
 from compress.errors import CompressError
@@ -36,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         material = material_of(asked.model, asked.train, asked.validation)
         environments = asked.work / "environments"
-        paths, faults = make(material, asked.work, environments)
+        files = [file for file in FILES if asked.precision in (None, file.precision)]
+        paths, faults = make(files, material, asked.work, environments)
         opened = {}
-        for file in FILES:
+        for file in files:
             if file.name in paths:
                 try:
                     opened[file.name] = (python_of(file.seat, environments), file.runtime, paths[file.name])
@@ -47,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shapes = [Shape.parse(shape) for shape in asked.shapes.split(",")]
         about = {"threads": threads, "rounds": asked.rounds, "command": _command(asked)}
         about |= {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
-        sat = sit(material, opened, shapes, asked.work, threads=threads, rounds=asked.rounds, twins=(RESULT,))
+        twins = (RESULT if RESULT in opened else FLOAT,)
+        sat = sit(material, opened, shapes, asked.work, threads=threads, rounds=asked.rounds, twins=twins)
     except (CompressError, RuntimeError) as fault:
         print(f"onnx: {fault}", file=sys.stderr)
         return 2
-    run = as_run(sat, {name: paths[name] for name in opened}, faults, material.test.labels, about)
-    folder = asked.output / FOLDER
+    run = as_run(sat, files, {name: paths[name] for name in opened}, faults, material.test.labels, about)
+    folder = asked.output / run.name
     folder.mkdir(parents=True, exist_ok=True)
     write_run(run, folder)
     print(f"report: {write_report([run], folder)}")
@@ -65,6 +67,7 @@ def _command(asked: argparse.Namespace) -> str:
     """Places on this machine are told by name alone."""
     words = ["python", "-m", "bench.onnx", "--rounds", str(asked.rounds), "--shapes", asked.shapes]
     words += ["--threads", str(asked.threads)] if asked.threads else []
+    words += ["--precision", asked.precision] if asked.precision else []
     for name in ("model", "train", "validation"):
         words += [f"--{name}", Path(getattr(asked, name)).name]
     return shlex.join(words)
@@ -76,6 +79,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--train", default="recipes/sst2/train.tsv", help="GLUE's SST-2: what is calibrated on")
     parser.add_argument("--validation", default="recipes/sst2/validation.tsv", help="what is judged on")
     parser.add_argument("--shapes", default=SHAPES, help="batch x tokens, by commas")
+    parser.add_argument("--precision", choices=("fp32", "int8"), help="of the files; left out: both")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of timing at each shape; six or more")
     parser.add_argument("--threads", type=int, help="of each runtime; left out: the physical cores")
     parser.add_argument("--work", type=Path, default=WORK, help=f"where files and environments are kept; {WORK}")

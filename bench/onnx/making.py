@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.environments import python_of
-from bench.onnx.files import FILES, FLOAT, NNCF, PORTABLE, RESULT, SMALLEST, File
+from bench.onnx.files import FLOAT, NNCF, PORTABLE, RESULT, SMALLEST, File
 from compress.bundle import Bundle, OnnxGraph
 from compress.commands.export import CALIBRATION
 from compress.commands.options import DataOption, asked_rows
@@ -74,21 +75,25 @@ def write_inputs(inputs: list[Inputs], file: Path) -> Path:
     return file
 
 
-def make(material: Material, work: Path, environments: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Every file by name, and for what can't be made the reason; what is there of the same model, texts and code is not
+def make(
+    files: Sequence[File], material: Material, work: Path, environments: Path
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Each file by name, and for what can't be made the reason; what is there of the same model, texts and code is not
     made again."""
     code = [code_digest(module) for module in ("compress.stages.export", "compress.stages.quantize")]
     work = work / digest_of([material.bundle.digest, material.calibration.digest, code])[7:19]
-    paths, faults = {name: _ours(name, material, work) for name in _OURS}, dict[str, str]()
+    needed = {FLOAT, PLAIN, *(file.name for file in files)}  # others are made of these two
+    paths, faults = {name: _ours(name, material, work) for name in _OURS if name in needed}, dict[str, str]()
     for name, options in _OTHERWISE.items():
-        paths[name] = _calibrated(name, options, paths[FLOAT], material, work)
-    for file in FILES:
+        if name in needed:
+            paths[name] = _calibrated(name, options, paths[FLOAT], material, work)
+    for file in files:
         if file.made:
             try:
                 paths[file.name] = _peers(file, paths, material, work, environments)
             except RuntimeError as fault:
                 faults[file.name] = str(fault)
-    for file in FILES:
+    for file in files:
         if file.shares in paths:
             paths[file.name] = paths[file.shares]
         elif file.shares:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.onnx.files import FILES, FLOAT, NNCF, PORTABLE, RESULT, SMALLEST, File
+from bench.onnx.files import FLOAT, NNCF, PORTABLE, RESULT, SMALLEST, File
 from bench.onnx.sitting import TWIN, Sat
 from compress.deploy import Shape
 from compress.provenance import code_digest, environment
@@ -26,24 +26,31 @@ MEGABYTES, MEGABYTES_INT4 = 23.5, 18.0
 
 
 def as_run(
-    sat: Sat, paths: Mapping[str, Path], faults: Mapping[str, str], labels: np.ndarray, about: Mapping[str, Any]
+    sat: Sat,
+    asked: Sequence[File],
+    paths: Mapping[str, Path],
+    faults: Mapping[str, str],
+    labels: np.ndarray,
+    about: Mapping[str, Any],
 ) -> Run:
     """Everything that the sitting says.
 
     Args:
+        asked: the files that were to be measured; what is promised of others is not judged.
         paths: of the files that were measured.
         faults: why others could not be made.
         labels: of the test rows.
         about: the command, threads and model, for the environment.
     """
-    files = [file for file in FILES if file.name in paths]
+    files = [file for file in asked if file.name in paths]
+    precisions = {file.precision for file in asked}
     noise = _noise(sat)
     measurements = [row for file in files for row in _measured(file, sat, paths[file.name], labels, about["threads"])]
     comparisons = [row for file in files for row in _quality(file, sat, labels)]
     ours = [file for file in files if file.name in (FLOAT, RESULT, PORTABLE, SMALLEST, "ours-dynamic")]
     comparisons += [row for file in ours for other in files for row in _speedups(file, other, sat, noise)]
     run = Run(
-        name=FOLDER,
+        name=FOLDER if len(precisions) > 1 else f"{FOLDER}-{min(precisions)}",
         environment={**environment("cpu", about["threads"]), "code": code_digest("compress.stages.quantize"), **about},
         targets=[_target(file) for file in files],
         skipped=[Skipped(target=name, reason=reason) for name, reason in faults.items()],
@@ -51,7 +58,10 @@ def as_run(
         comparisons=comparisons,
         tables={"files": [_row(file, sat, paths[file.name]) for file in files]},
     )
-    return run.model_copy(update={"gates": list(_gates(run, list(sat.times)))})
+    shapes = list(sat.times)
+    gates = list(_gates_of_float(run, shapes)) if "fp32" in precisions else []
+    gates += _gates_of_int8(run, shapes) if "int8" in precisions else []
+    return run.model_copy(update={"gates": gates})
 
 
 def _target(file: File) -> Target:
@@ -142,11 +152,15 @@ def _speedups(file: File, other: File, sat: Sat, noise: Mapping[Shape, float]) -
         )
 
 
-def _gates(run: Run, shapes: Sequence[Shape]) -> Iterator[Gate]:
-    """What was promised of these files."""
-    small, large = ([shape for shape in shapes if (str(shape) == SMALL) is wanted] for wanted in (True, False))
+def _gates_of_float(run: Run, shapes: Sequence[Shape]) -> Iterator[Gate]:
+    """What was promised of the float32 file."""
     for peer in ("transformers-fp32", "optimum-O3", "olive"):
         yield from _faster(run, FLOAT, (peer,), shapes, 1 - LEAST_FLOOR)
+
+
+def _gates_of_int8(run: Run, shapes: Sequence[Shape]) -> Iterator[Gate]:
+    """What was promised of files in int8."""
+    small, large = ([shape for shape in shapes if (str(shape) == SMALL) is wanted] for wanted in (True, False))
     yield from _faster(run, RESULT, NNCF, small, 1.2, "_at_1x16")
     yield from _faster(run, RESULT, NNCF, large, 0.8)
     yield from _faster(run, RESULT, ("sentence-transformers-int8",), shapes, 1.25)
