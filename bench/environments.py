@@ -18,7 +18,7 @@ NEEDS: Mapping[str, Sequence[str]] = {
 }
 """By environment: what pip installs into it."""
 NODE_NEEDS = ("@huggingface/transformers@4.3.2",)
-"""What npm installs for Node."""
+"""What npm installs for Node; it brings the onnxruntime-web that browsers would run with it."""
 _READY = "ready"
 
 
@@ -32,10 +32,10 @@ def python_of(name: str, root: Path) -> Path:
         return Path(sys.executable)
     folder = root / name
     python = folder / "bin" / "python"
-    if not (folder / _READY).exists():
-        _told(name, [sys.executable, "-m", "venv", str(folder)])
-        _told(name, [str(python), "-m", "pip", "install", "--quiet", *NEEDS[name]])
-        (folder / _READY).touch()
+    if not _holds(folder, NEEDS[name]):
+        _run(name, [sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run(name, [str(python), "-m", "pip", "install", "--quiet", *NEEDS[name]])
+        _note(folder, NEEDS[name])
     return python
 
 
@@ -46,17 +46,27 @@ def node_folder(root: Path) -> Path:
         RuntimeError: npm is not here, or could not install it.
     """
     folder = root / "node"
-    if not (folder / _READY).exists():
+    if not _holds(folder, NODE_NEEDS):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}', encoding="utf-8")
         # Its package has the CPU's library; what it would fetch besides is for CUDA.
         offline = {**os.environ, "ONNXRUNTIME_NODE_INSTALL": "skip"}
-        _told("node", ["npm", "install", "--silent", "--prefix", str(folder), *NODE_NEEDS], environment=offline)
-        (folder / _READY).touch()
+        _run("node", ["npm", "install", "--silent", "--prefix", str(folder), *NODE_NEEDS], environment=offline)
+        _note(folder, NODE_NEEDS)
     return folder
 
 
-def _told(name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def _holds(folder: Path, needs: Sequence[str]) -> bool:
+    """Whether what is asked for now was installed there, to the end."""
+    noted = folder / _READY
+    return noted.exists() and noted.read_text(encoding="utf-8") == "\n".join(needs)
+
+
+def _note(folder: Path, needs: Sequence[str]) -> None:
+    (folder / _READY).write_text("\n".join(needs), encoding="utf-8")
+
+
+def _run(name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
     shown = " ".join(Path(word).name if os.sep in word else word for word in command[:4])
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -162,9 +162,21 @@ def export(
     """Write one model as ONNX, and prove that the file says the same."""
     from compress.commands.export import Request, to_text
     from compress.commands.export import export as command
+    from compress.graph.target import default_precision
 
-    made = precision or ("fp16" if target == "cuda" else "fp32")
-    request = Request(model, made, attention, method, target, reduce_range, data, columns, latency, threads, seed)
+    request = Request(
+        model=model,
+        precision=precision or default_precision(target),
+        attention=attention,
+        method=method,
+        target=target,
+        reduce_range=reduce_range,
+        data=data,
+        columns=columns,
+        latency=latency,
+        threads=threads,
+        seed=seed,
+    )
     _answer(command(request, output), to_text, as_json)
 
 

@@ -105,7 +105,13 @@ def load(path: str | Path) -> Bundle:
         raise ModelError(f"{path}: no such file or folder; wanted a model folder or an ONNX file")
     if path.is_file() and path.suffix != ".onnx":
         raise ModelError(f"{path}: neither a model folder nor an ONNX file; a folder has config.json and its weights")
-    folder = path if path.is_dir() else path.parent.parent if path.parent.name == "onnx" else path.parent
+    folder = _folder_of(path)
+    if is_alone(path):
+        read_proto(path)  # a file cut short is told as such
+        raise ModelError(
+            f"{path}: has no config.json beside it, nor in the folder above `onnx`, which says what model it is; "
+            "`compress measure` takes it after a model whose tokenizer it reads by"
+        )
     config = read_config(folder)
     weights = _weights_in(folder) if path.is_dir() else path
     if not (folder / anatomies.FILE_NAME).exists():
@@ -128,6 +134,18 @@ def load(path: str | Path) -> Bundle:
         return _around(folder, weights, config, anatomy, task)
     model = _rebuild(folder, config, anatomy, task)
     return _bundle(folder, model, config, anatomy, task)
+
+
+def is_alone(path: Path) -> bool:
+    """Whether it is an ONNX file with no model folder around it."""
+    return path.is_file() and path.suffix == ".onnx" and not (_folder_of(path) / "config.json").exists()
+
+
+def _folder_of(path: Path) -> Path:
+    """The model folder of a file in it, or in its folder `onnx`."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name == "onnx" else path.parent
 
 
 def _copy_graph(graph: OnnxGraph, folder: Path) -> None:

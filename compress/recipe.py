@@ -370,8 +370,8 @@ def _unfit_for_target(recipe: Recipe, target: Target | None, made: str) -> Itera
     elif target not in (None, "cpu") and kernels_of(target, made) != kernels_of(target, recipe.deploy.precision):
         yield Fault(
             ("deploy", "precision"),
-            f"a graph for {target} is written otherwise where its products become integers, and {made} is made of this "
-            f"one: set {made!r}",
+            f"is {recipe.deploy.precision!r}, by which `export` writes its graph for {target}, but `quantize` makes "
+            f"{made} of it, which needs another graph: set {made!r}",
         )
 
 

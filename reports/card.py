@@ -140,7 +140,7 @@ def _loading(run: Run, loads_in_stock_class: bool) -> list[str]:
     parts = []
     file = _file(run)
     if file and _form(run) == "onnx":
-        parts += [f"The figures above are of `{file}`. It runs on stock onnxruntime:", _onnx_code(file)]
+        parts += [f"The figures above are of `{file}`. It runs on stock onnxruntime:", _onnx_code(file, _provider(run))]
     parts += ["As a PyTorch model, with the shapes that `anatomy.json` records:", _torch_code()]
     if loads_in_stock_class:
         parts.append("The stock class of transformers, `AutoModel.from_pretrained(folder)`, loads it as well.")
@@ -149,13 +149,19 @@ def _loading(run: Run, loads_in_stock_class: bool) -> list[str]:
     return parts
 
 
-def _onnx_code(file: str) -> str:
+def _provider(run: Run) -> str:
+    """onnxruntime's name for where the file was written to run."""
+    exports = [step.get("settings", {}) for step in run.lineage if step.get("stage") == "export"]
+    return "CUDAExecutionProvider" if exports and exports[-1].get("target") == "cuda" else "CPUExecutionProvider"
+
+
+def _onnx_code(file: str, provider: str) -> str:
     return f"""```python
 import onnxruntime
 from transformers import AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
-session = onnxruntime.InferenceSession(f"{{folder}}/{file}", providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(f"{{folder}}/{file}", providers=["{provider}"])
 batch = tokenizer(["a text", "another text"], padding=True, truncation=True, return_tensors="np")
 outputs = session.run(None, {{tensor.name: batch[tensor.name] for tensor in session.get_inputs()}})
 ```"""

@@ -96,7 +96,7 @@ def test_an_environment_is_made_once_and_again_where_it_was_not_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     asked: list[list[str]] = []
-    monkeypatch.setattr(environments, "_told", lambda _name, command, **_: asked.append(list(command)))
+    monkeypatch.setattr(environments, "_run", lambda _name, command, **_: asked.append(list(command)))
     for _ in range(2):
         (tmp_path / "bare").mkdir(exist_ok=True)
         python = environments.python_of("bare", tmp_path)
@@ -105,6 +105,9 @@ def test_an_environment_is_made_once_and_again_where_it_was_not_finished(
     (tmp_path / "bare" / "ready").unlink()
     environments.python_of("bare", tmp_path)
     assert len(asked) == 4
+    monkeypatch.setitem(environments.NEEDS, "bare", ("onnxruntime==1.33.0",))
+    environments.python_of("bare", tmp_path)
+    assert asked[-1][-1] == "onnxruntime==1.33.0", "what is asked for now, not what was once installed"
     assert environments.python_of("ours", tmp_path) == Path(sys.executable)
     folder = environments.node_folder(tmp_path)
     assert asked[-1][:2] == ["npm", "install"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,37 @@ def test_targets_apart_have_every_figure_and_say_so(ask: Any, monkeypatch: pytes
         assert run.measured(target, "peak_memory_bytes", of="host", tokens=8).value > 10e6
     assert run.measured("model", "noise", tokens=8) is not None
     assert run.compared("model_int8", "model", "speedup", tokens=8).noise is not None
+
+
+def test_a_file_of_somebody_elses_is_measured_as_the_model_before_it_is_read(ask: Any, small: Small, tmp_path: Path):
+    theirs = tmp_path / "theirs.onnx"
+    shutil.copy(small.output / "model" / "onnx" / "model.onnx", theirs)
+    answer = ask("--json", targets=(small.output / "model", theirs))
+    assert answer.code == 0, answer
+    assert Run.model_validate(json.loads(answer.out)).compared("theirs", "model", "agreement").value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes()[:-500]), "theirs.onnx: not a readable ONNX file"),
+        (lambda file: file.write_bytes(file.read_bytes().replace(b"input_ids", b"input_idz")), "asks for input_idz"),
+    ],
+)
+def test_what_is_wrong_with_somebody_elses_file_is_told(ask: Any, small: Small, tmp_path: Path, spoil, told: str):
+    theirs = tmp_path / "theirs.onnx"
+    shutil.copy(small.output / "model" / "onnx" / "model.onnx", theirs)
+    spoil(theirs)
+    answer = ask(targets=(small.output / "model", theirs))
+    assert (answer.code, told in answer.message) == (2, True), answer
+
+
+def test_a_file_by_itself_has_to_follow_a_model(ask: Any, small: Small, tmp_path: Path):
+    theirs = tmp_path / "theirs.onnx"
+    shutil.copy(small.output / "model" / "onnx" / "model.onnx", theirs)
+    answer = ask(targets=(theirs, small.output / "model"))
+    assert answer.code == 2
+    assert "`compress measure` takes it after a model whose tokenizer it reads by" in answer.message
 
 
 def test_without_a_footprint_there_is_no_load_time(ask: Any, monkeypatch: pytest.MonkeyPatch):

@@ -185,8 +185,12 @@ def test_integers_are_not_made_of_float16(recipe_with):
         ("bf16", [{"export": {"precision": "fp16"}}], "the result has fp16: leave it out"),
         ("int4", [{"export": {}}, {"quantize": {}}], "add `quantize: {method: weight_int4}` after `export`"),
         ("int8", [{"export": {}}, {"quantize": {"method": "weight_int4"}}], "the result has int4: add"),
-        ("int8", [{"export": {"target": "cuda"}}, {"quantize": {}}], "int8 for cuda: onnxruntime has no kernels"),
-        ("fp32", [{"export": {"target": "web"}}, {"quantize": {}}], "and int8 is made of this one: set 'int8'"),
+        ("int8", [{"export": {"target": "cuda"}}, {"quantize": {}}], "int8 for cuda: onnxruntime has no CUDA kernels"),
+        (
+            "fp32",
+            [{"export": {"target": "web"}}, {"quantize": {}}],
+            "but `quantize` makes int8 of it, which needs another graph: set 'int8'",
+        ),
         ("fp16", [{"export": {"target": "cpu", "precision": "fp16"}}], "fp16 for cpu: CPUs cast it to float32"),
     ],
 )

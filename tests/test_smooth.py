@@ -76,11 +76,11 @@ def test_what_is_moved_into_the_weights_grows_with_the_strength(made: tuple[Bund
     assert spreads == sorted(spreads, reverse=True)
 
 
-def _divisible(nodes: str, constants: str = "") -> Divisible:
+def _divisible(nodes: str) -> Divisible:
     text = f"""
         <ir_version: 10, opset_import: ["" : 23]>
         g (float[b, t, 4] x) => (float[b, t, 4] y)
-        <float[4] one = {{1, 1, 1, 1}}, float[4, 4] w = {{{", ".join(["1"] * 16)}}}{constants}> {{ {nodes} }}"""
+        <float[4] one = {{1, 1, 1, 1}}, float[4, 4] w = {{{", ".join(["1"] * 16)}}}, float[b, t, 4] a> {{ {nodes} }}"""
     return Divisible(onnx.parser.parse_model(text))
 
 
@@ -99,6 +99,10 @@ def _divisible(nodes: str, constants: str = "") -> Divisible:
         ("p = Softmax (x)  a = MatMul (x, w)  t = MatMul (p, a)  y = Neg (t)", Source((Columns("w", 0, 4),))),
         ("p = Softmax (x)  a = MatMul (x, w)  t = MatMul (a, p)  y = Neg (t)", None),
         ("a = MatMul (x, w)  t = Gelu (a)  y = Neg (t)", None),
+        ("a = MatMul (x, w)  t = Transpose <perm = [1, 0, 2]> (a)  y = Neg (t)", Source((Columns("w", 0, 4),))),
+        ("a = MatMul (x, w)  t = Transpose <perm = [0, 2, 1]> (a)  y = Neg (t)", None),  # tokens become channels
+        ("a = MatMul (x, w)  b, t = Split <axis = 1, num_outputs = 2> (a)  y = Concat <axis = 1> (b, t)", None),
+        ("a = MatMul (x, one)  t = Relu (a)  y = Neg (t)", None),  # its last axis is what is summed over
         ("a = MatMul (x, w)  t = Relu (a)  y = Add (t, a)", None),  # what another reads
         ("t = Mul (x, one)  y = Mul (t, one)", None),  # a constant that another reads
         ("a = MatMul (x, w)  t = Add (a, x)  y = Neg (t)", None),  # the residual
@@ -117,6 +121,34 @@ def test_what_reads_a_tensor_has_to_be_products_alone():
     assert _divisible("t = Mul (x, one)  a = MatMul (t, w)  y = MatMul (a, w)").weights_of("t") is None
 
 
+def test_a_channel_in_which_nothing_was_seen_is_not_blown_up(made: tuple[Bundle, Bundle], tmp_path: Path):
+    _, before = made
+    seen = _seen(before)
+    dead = {
+        name: replace(
+            one,
+            lowest=np.where(np.arange(len(one.lowest)) == 1, 0, one.lowest),
+            highest=np.where(np.arange(len(one.lowest)) == 1, 1e-12, one.highest),
+        )
+        for name, one in seen.items()
+    }
+    _, calm = smooth(before.graph, tmp_path / "smooth.onnx", dead, strength=0.5)
+    changed = [name for name in seen if not np.array_equal(_widths(dead[name]), _widths(calm[name]))]
+    for name in changed:  # what is divided by little becomes as much larger
+        assert (calm[name].highest / dead[name].highest)[1] < 100
+
+
+def test_a_graph_that_is_run_by_a_node_reads_as_well():
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["t"], ["n"])], "inner", [], [])
+    divisible = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 23]>
+        g (float[b, 4] x, bool c) => (float[b, 1] y) <float[4] one = {1, 1, 1, 1}, float[4, 1] w = {1, 1, 1, 1}>
+        { t = Mul (x, one)  y = MatMul (t, w) }""")
+    assert Divisible(divisible).weights_of("t") == {"w": False}
+    divisible.graph.node.append(onnx.helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
+    assert Divisible(divisible).weights_of("t") is None
+
+
 def test_where_nothing_can_be_smoothed_it_is_told(tmp_path: Path):
     text = """
         <ir_version: 10, opset_import: ["" : 23]>
@@ -131,8 +163,10 @@ def test_the_stage_smooths_before_it_rounds(made: tuple[Bundle, Bundle], make_co
     _, before = made
     settings = {"method": "static_int8", "outliers": "leave", "reduce_range": True}
     plain, calm = (Quantize(**settings, smooth=share) for share in (None, 0.5))
-    judge = judge_of(before, before.graph, tiny_split("dev", 48, seed=5))
-    assert judge(calm.apply(before, make_context()).graph) < judge(plain.apply(before, make_context()).graph)
+    judge, gates = judge_of(before, before.graph, tiny_split("dev", 48, seed=5)), dict[str, bool]()
+    context = make_context(check=lambda **gate: gates.update({gate["name"]: gate["passed"]}))
+    assert judge(calm.apply(before, context).graph) < judge(plain.apply(before, make_context()).graph)
+    assert gates["unchanged"], "smoothing alone moves nothing"
     with pytest.raises(ValueError, match="smooth: is of static_int8 and fastest, and the method is dynamic_int8"):
         Quantize(smooth=0.5)
     with pytest.raises(ValueError, match="less than 1"):

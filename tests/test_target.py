@@ -32,25 +32,29 @@ def test_the_stage_refuses_what_its_target_can_not_run():
     assert Export(target="web", precision="fp16").target == "web"
 
 
-def test_tokens_are_kept_apart_only_where_a_product_joins_them():
+@pytest.mark.parametrize(
+    ("scale", "shape", "wanted"),
+    [
+        (1.0, ["batch", "tokens", 6], ["Reshape", "MatMul", "Add", "Relu"]),
+        (0.5, ["batch", "tokens", 6], ["Reshape", "Gemm", "Reshape", "Relu"]),
+        (1.0, ["rows", 2, 3], ["Reshape", "Gemm", "Reshape", "Relu"]),  # heads, not texts
+        (1.0, None, ["Reshape", "Gemm", "Reshape", "Relu"]),
+    ],
+)
+def test_tokens_are_kept_apart_only_where_a_product_joins_them(scale: float, shape, wanted: list[str]):
     import onnx_ir
 
-    def graph(scale: float) -> onnx_ir.Model:
-        text = f"""
-            <ir_version: 10, opset_import: ["" : 20]>
-            g (float[batch, tokens, 4] x) => (float[batch, tokens, 6] y)
-            <float[4, 6] w = {{{", ".join(["1"] * 24)}}}, float[6] b = {{0, 0, 0, 0, 0, 0}}, int64[2] flat = {{-1, 4}},
-             int64[3] parted = {{0, -1, 6}}> {{
-                joined = Reshape (x, flat)
-                made = Gemm <alpha = {scale}> (joined, w, b)
-                again = Reshape (made, parted)
-                y = Relu (again)
-            }}"""
-        model = onnx_ir.from_onnx_text(text)
-        model.graph.node(2).outputs[0].shape = onnx_ir.Shape(["batch", "tokens", 6])
-        return model
-
-    for scale, wanted in ((1.0, ["Reshape", "MatMul", "Add", "Relu"]), (0.5, ["Reshape", "Gemm", "Reshape", "Relu"])):
-        model = graph(scale)
-        keep_tokens_apart(model)
-        assert [node.op_type for node in model.graph] == wanted  # what joined is left to be cleared away
+    text = f"""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[batch, tokens, 4] x) => (float[batch, tokens, 6] y)
+        <float[4, 6] w = {{{", ".join(["1"] * 24)}}}, float[6] b = {{0, 0, 0, 0, 0, 0}}, int64[2] flat = {{-1, 4}},
+         int64[3] parted = {{0, -1, 6}}> {{
+            joined = Reshape (x, flat)
+            made = Gemm <alpha = {scale}> (joined, w, b)
+            again = Reshape (made, parted)
+            y = Relu (again)
+        }}"""
+    model = onnx_ir.from_onnx_text(text)
+    model.graph.node(2).outputs[0].shape = onnx_ir.Shape(shape) if shape else None
+    keep_tokens_apart(model)
+    assert [node.op_type for node in model.graph] == wanted  # what joined is left to be cleared away

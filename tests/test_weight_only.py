@@ -113,6 +113,67 @@ def test_gptq_loses_less_on_what_was_seen_than_the_grids_that_it_starts_from(
     assert all(np.array(lost["gptq"]) < 0.7 * np.array(lost["k_quant"]))
 
 
+def _products(path: Path, weight: np.ndarray, *, readers: int = 1) -> OnnxGraph:
+    """A graph of one weight, and so many products that read it."""
+    size, width = weight.shape
+    nodes = [onnx.helper.make_node("MatMul", [f"x{i}", "w"], [f"y{i}"], name=f"product{i}") for i in range(readers)]
+    ends = [
+        [
+            onnx.helper.make_tensor_value_info(f"{kind}{i}", onnx.TensorProto.FLOAT, ["rows", last])
+            for i in range(readers)
+        ]
+        for kind, last in (("x", size), ("y", width))
+    ]
+    graph = onnx.helper.make_graph(nodes, "one", *ends, [onnx.numpy_helper.from_array(weight, "w")])
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return OnnxGraph(path, "fp32")
+
+
+def _flowed(sample: np.ndarray) -> Seen:
+    return Seen(sample.min(axis=0), sample.max(axis=0), sample.astype(np.float32))
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("size", [7, 40, 96, 160])
+def test_a_weight_may_have_any_number_of_channels(tmp_path: Path, rounding: Rounding, size: int):
+    generator = np.random.default_rng(size)
+    weight = generator.normal(size=(size, 24)).astype(np.float32)
+    seen = {"x0": _flowed(generator.normal(size=(64, size)))}
+    graph = _products(tmp_path / "x.onnx", weight)
+    made = weight_only(graph, tmp_path / "int4.onnx", bits=4, rounding=rounding, seen=seen)
+    [found] = _unpacked(read_proto(made.path)).values()
+    assert np.linalg.norm(found - weight) < 0.16 * np.linalg.norm(weight)
+
+
+@pytest.mark.parametrize("rounding", ["k_quant", "gptq"])
+def test_weights_of_one_sign_are_not_lost(tmp_path: Path, rounding: Rounding):
+    weight = np.random.default_rng(1).uniform(1, 1.05, size=(64, 24)).astype(np.float32)
+    weight[32:, 3] = 0.03  # a block that holds one number
+    weight[:, 4] = 0.0
+    seen = {"x0": _flowed(np.random.default_rng(2).normal(size=(64, 64)))}
+    made = weight_only(
+        _products(tmp_path / "x.onnx", weight), tmp_path / "y.onnx", bits=4, rounding=rounding, seen=seen
+    )
+    [found] = _unpacked(read_proto(made.path)).values()
+    assert np.linalg.norm(found - weight, axis=0).max() < 0.06 * np.linalg.norm(weight[:, 0])
+
+
+def test_a_weight_that_layers_share_is_rounded_for_all_that_read_it(tmp_path: Path):
+    generator = np.random.default_rng(5)
+    weight = generator.normal(size=(64, 32)).astype(np.float32)
+    samples = [generator.normal(size=(512, 12)) @ generator.normal(size=(12, 64)) for _ in range(2)]
+    seen = {f"x{i}": _flowed(sample) for i, sample in enumerate(samples)}
+    graph = _products(tmp_path / "x.onnx", weight, readers=2)
+    lost = {}
+    for rounding in ("k_quant", "gptq"):
+        made = weight_only(graph, tmp_path / "y.onnx", bits=4, rounding=rounding, seen=seen)
+        found = list(_unpacked(read_proto(made.path)).values())
+        assert np.array_equal(*found)
+        lost[rounding] = [np.linalg.norm(sample @ (found[0] - weight)) for sample in samples]
+    assert all(np.array(lost["gptq"]) < 0.7 * np.array(lost["k_quant"]))
+
+
 def test_more_bits_are_truer_and_larger(made: Bundle, tmp_path: Path):
     four, eight = (weight_only(made.graph, tmp_path / f"{bits}.onnx", bits=bits) for bits in (4, 8))
     assert _error(made, eight) < _error(made, four) / 3

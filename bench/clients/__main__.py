@@ -1,12 +1,13 @@
 """Have other people's loaders read what we export; the exit code is 3 where one gets other answers.
 
-Their libraries are installed into environments of their own below `--work`; what is there is not made again.
+Their libraries are installed into environments of their own below `--work`, once.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -71,15 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exported(name: str, asked: argparse.Namespace, work: Path) -> Path:
-    """The folder, as our own command writes it."""
+    """The folder, as our own command writes it now."""
     folder, options = work / name, list(EXPORTS[name])
-    if not (folder / "run.json").exists():
-        if any(one.startswith("int") for one in options):
-            options += ["--data", asked.train, "--columns", COLUMNS]
-        command = [sys.executable, "-m", "compress", "export", asked.model, "-o", str(folder), *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{name}: compress export ends with {done.returncode}: {done.stderr.strip()[-_SHOWN:]}")
+    shutil.rmtree(folder, ignore_errors=True)
+    if any(one.startswith("int") for one in options):
+        options += ["--data", asked.train, "--columns", COLUMNS]
+    command = [sys.executable, "-m", "compress", "export", asked.model, "-o", str(folder), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name}: compress export ends with {done.returncode}: {done.stderr.strip()[-_SHOWN:]}")
     return folder
 
 

@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "train": asked.train,
                     "work": f"{work}/{case.name}",
                 }
-                found[case.name] = json.loads(_told(["-m", "bench.exporting.making", json.dumps(given)]))
+                found[case.name] = json.loads(_said_by(["-m", "bench.exporting.making", json.dumps(given)]))
             started = perf_counter()
-            _told(["-m", "compress", "export", asked.model, "-o", f"{work}/command"])
+            _said_by(["-m", "compress", "export", asked.model, "-o", f"{work}/command"])
             command_s = perf_counter() - started
             times = _times({case.name: Path(found[case.name]["path"]) for case in (WHOLE, UNEVEN)}, asked, Path(work))
     except (CompressError, RuntimeError) as fault:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(gate.passed for gate in run.gates) else 3
 
 
-def _told(words: Sequence[str]) -> str:
+def _said_by(words: Sequence[str]) -> str:
     """The last line that a process of our own Python says."""
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     if done.returncode:

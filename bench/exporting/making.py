@@ -106,7 +106,7 @@ def _context(rows: Split, scratch: Path, gates: list[dict[str, Any]]) -> Context
 
     scratch.mkdir(parents=True, exist_ok=True)
     calibration = rows.take(CALIBRATION)
-    deploy = Deploy(precision="int8")
+    deploy = Deploy()
     check = lambda **gate: gates.append(gate)  # noqa: E731
     return Context(rows, calibration, calibration, deploy, torch.device("cpu"), 13, scratch, check=check)
 

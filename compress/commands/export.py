@@ -20,17 +20,21 @@ from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError, GateError, ModelError
 from compress.folder import load
 from compress.graph import target as targets
+from compress.license import stated_license
 from compress.lineage import Lineage
 from compress.progress import Tell, shown
 from compress.provenance import environment
 from compress.release import write_model
+from compress.runtimes.onnxruntime import sums_are_whole
 from compress.stage import Context, Stage
 from compress.stages.export import Export
 from compress.stages.quantize import Quantize
 from compress.step import applied, sizes
 from compress.store.refusals import check_place, writing
+from compress.weights import stored_weights
 from evaluation.measurement import Comparison, Gate, Measurement, Run, Target, write_run
 from reports.card import model_card
+from reports.headline import source_note
 from reports.table import results_table
 
 Method = Literal["dynamic_int8", "static_int8", "weight_int8", "weight_int4"]
@@ -39,6 +43,11 @@ CALIBRATION = 512
 _METHODS: dict[str, Method] = {"int8": "dynamic_int8", "int4": "weight_int4"}
 """By precision, what is made of it where nothing is asked for."""
 SOURCE = "source"
+FIRST = "01-export"
+_CLIPPED = (
+    "This CPU adds products of 8-bit integers in 16 bits, where large ones are clipped: the file is less true here "
+    "than on a CPU with VNNI. --reduce-range makes one that is the same on both."
+)
 
 
 @dataclass(frozen=True)
@@ -115,9 +124,13 @@ def command_line(request: Request) -> str:
 
 
 def to_text(run: Run) -> str:
-    """The result as a table, and each gate with what it counted."""
+    """The result as a table, what has to be known of it, and each gate with what it counted."""
+    notes = [note.text for note in source_note(run)]
+    for row in run.tables.get(f"{FIRST}.attention_forms", ()):
+        notes.append(f"{row['form']} attention took {row['latency_ms']:.3g} ms a call, over the shapes asked for")
+    notes += [str(run.environment["integers"])] if "integers" in run.environment else []
     gates = [f"passed {gate.name} ({gate.target}): {gate.detail}" for gate in run.gates if gate.passed]
-    return "\n".join([results_table(run), *gates])
+    return "\n".join([results_table(run), *notes, *gates])
 
 
 def _refuse_idle(request: Request) -> None:
@@ -126,11 +139,13 @@ def _refuse_idle(request: Request) -> None:
         raise DataError(f"--precision {reason}")
     if request.method and (makes := request.method.rpartition("_")[2]) != request.precision:
         raise DataError(f"--method {request.method}: is a way to {makes}; add --precision {makes}")
-    if request.method == "static_int8" and request.data and request.data.endswith((".yaml", ".yml")):
-        reason = "static_int8 is calibrated on it, and of a recipe it is the test split; name a table of other texts"
+    plain = request.precision in ("fp32", "int8") and request.method in (None, "dynamic_int8")
+    chosen = request.attention == "fastest" or not plain
+    if chosen and request.data and request.data.endswith((".yaml", ".yml")):
+        reason = "what is made follows from it here, and of a recipe it is the test split; name a table of other texts"
         raise DataError(f"--data {request.data}: {reason}")
     if request.reduce_range and (request.precision != "int8" or request.method == "weight_int8"):
-        raise DataError("--reduce-range: is of dynamic_int8 and static_int8, whose sums are of integers")
+        raise DataError("--reduce-range: is of dynamic_int8 and static_int8, whose weights are multiplied as they are")
     if request.precision in _METHODS and request.data is None:
         raise DataError(
             f"--precision {request.precision}: needs --data, a few hundred texts such as the model will read, on which "
@@ -139,6 +154,8 @@ def _refuse_idle(request: Request) -> None:
     if request.columns and request.data is None:
         raise DataError(f"--columns {request.columns}: says what the columns of --data are, and there is no --data")
     if request.attention == "fastest":
+        if request.target not in (None, "cpu"):
+            raise DataError(f"--attention fastest: is timed on this CPU, and the target is {request.target}")
         if request.data is None:
             raise DataError("--attention fastest: needs --data, whose texts both forms are timed on")
     elif request.latency or request.threads:
@@ -213,6 +230,8 @@ def _context(request: Request, rows: Split | None, deploy: Deploy, scratch: Path
 
 def _as_run(request: Request, deploy: Deploy, done: _Done, seconds: float) -> Run:
     source, *exported = done.bundles
+    folder = Path(request.model)
+    size_bytes, stored_as = stored_weights(folder)
     names = [SOURCE, *(bundle.lineage.steps[-1].name for bundle in exported[:-1]), "result"]
     return Run(
         name=Path(request.model).resolve().name,
@@ -222,14 +241,20 @@ def _as_run(request: Request, deploy: Deploy, done: _Done, seconds: float) -> Ru
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "seconds": round(seconds, 1),
             "command": command_line(request),
+            **({"integers": _CLIPPED} if _may_clip(request) and not sums_are_whole() else {}),
         },
         lineage=[vars(step) for step in exported[-1].lineage.steps],
         targets=[_target(name, bundle) for name, bundle in zip(names, done.bundles, strict=True)],
         measurements=[row for name, bundle in zip(names, done.bundles, strict=True) for row in _counted(name, bundle)],
         comparisons=[_compression(name, bundle, source) for name, bundle in zip(names[1:], exported, strict=True)],
         gates=done.gates,
-        tables=done.tables,
+        tables=done.tables | {"source": {"bytes": size_bytes, "stored as": stored_as} | stated_license(folder)},
     )
+
+
+def _may_clip(request: Request) -> bool:
+    """Whether products are of integers whose sums depend on the CPU."""
+    return request.precision == "int8" and request.method != "weight_int8" and not request.reduce_range
 
 
 def _target(name: str, bundle: Bundle) -> Target:

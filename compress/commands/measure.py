@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from compress.bundle import Bundle, Form
+from compress.bundle import Bundle, Form, OnnxGraph
 from compress.commands.device import resolved_device
 from compress.commands.keep import check_output
 from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of
@@ -18,7 +18,10 @@ from compress.commands.subjects import conditions_of
 from compress.data import Split
 from compress.deploy import Deploy
 from compress.errors import DataError, ModelError
-from compress.folder import load
+from compress.external_data import check_external_data
+from compress.folder import is_alone, load
+from compress.graph.inspect import read_proto
+from compress.inputs import example_inputs
 from compress.metric import metrics_for
 from compress.progress import shown
 from compress.provenance import environment
@@ -83,7 +86,7 @@ def measure(request: Request, output: Path | None) -> Run:
     """
     if output is not None:
         check_output(output, "what was measured")
-    bundles = [(_name(target), load(target)) for target in dict.fromkeys(request.targets)]
+    bundles = _loaded(request.targets)
     deploy = Deploy(threads=request.threads, shapes=asked_shapes(request.latency))
     subjects = [subject for name, bundle in bundles for subject in _subjects(name, bundle, request.runtimes)]
     _refuse_idle(request.runtimes, subjects)
@@ -114,6 +117,33 @@ def to_text(run: Run) -> str:
     """The result as a table that reads well in a terminal and in Markdown."""
     skipped = [f"skipped {one.target}: {one.reason}" for one in run.skipped]
     return "\n".join([results_table(run), *skipped])
+
+
+def _loaded(targets: Sequence[str]) -> list[tuple[str, Bundle]]:
+    """Each target and its name. An ONNX file by itself, of somebody else's making, is read as the first target is."""
+    found: list[tuple[str, Bundle]] = []
+    for target in dict.fromkeys(targets):
+        alone = is_alone(Path(target)) and found
+        found.append((_name(target), _beside(found[0][1], Path(target)) if alone else load(target)))
+    return found
+
+
+def _beside(bundle: Bundle, path: Path) -> Bundle:
+    """The bundle around somebody else's ONNX file: its tokenizer, task and labels, but of its sizes nothing is known
+    that the file does not say.
+
+    Raises:
+        ModelError: the file asks for inputs that the bundle's tokenizer does not give.
+    """
+    proto = read_proto(path)
+    check_external_data(path, proto)
+    given = example_inputs(bundle)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    lacking = {one.name for one in proto.graph.input} - constants - set(given)
+    if lacking:
+        wanted = ", ".join(sorted(lacking))
+        raise ModelError(f"{path}: asks for {wanted}; the tokenizer gives {', '.join(given)}")
+    return replace(bundle, model=OnnxGraph(path, "fp32"))
 
 
 def _name(target: str) -> str:

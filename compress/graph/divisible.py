@@ -7,7 +7,7 @@ can't, nor what others read as well, as in BERT the residual reads what a norm m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -51,9 +51,10 @@ class Divisible:
         self._made = {name: node for node in proto.graph.node for name in node.output if name}
         self._outputs = {output.name for output in proto.graph.output}
         self._queries = {node.name: node.heads or 0 for node in attention_nodes(proto)}
+        self._shapes = {info.name: info.type.tensor_type.shape.dim for info in proto.graph.value_info}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in proto.graph.node:
-            for name in filter(None, node.input):
+            for name in filter(None, _read_by(node)):
                 self._readers.setdefault(name, []).append(node)
 
     def source_of(self, tensor: str) -> Source | None:
@@ -85,11 +86,16 @@ class Divisible:
         """A projection; or, where attention is spelled out, what weighs values."""
         if node.op_type == "MatMul" and node.input[1] not in self._held:
             return self._alone(node.input[1])
-        plain = not _flag(node, "transA") and not _flag(node, "transB")
+        plain = not _flag(node, "transA") and not _flag(node, "transB") and self._is_own(node.input[1], axes=2)
         return self._constants(list(node.input[1:])) if plain else None
 
     def _handed_on(self, node: onnx.NodeProto, _tensor: str) -> Source | None:
         return self._alone(node.input[0])
+
+    def _turned(self, node: onnx.NodeProto, _tensor: str) -> Source | None:
+        """Tokens and heads may change places; the channels of a head stay the last axis."""
+        order = next((list(one.ints) for one in node.attribute if one.name == "perm"), [])
+        return self._alone(node.input[0]) if order and order[-1] == len(order) - 1 else None
 
     def _times(self, node: onnx.NodeProto, _tensor: str) -> Source | None:
         """Of two factors, either: a constant one, else one that can be divided itself."""
@@ -118,6 +124,10 @@ class Divisible:
         source, parts = self._alone(node.input[0]), len(node.output)
         if source is None or source.queries or len(node.input) > 1 or source.width % parts:
             return None
+        shape, axis = self._shapes.get(node.input[0], ()), _flag(node, "axis")
+        # Of all channels in one axis, not of each head's: there, parts of several heads would be one.
+        if not shape or axis % len(shape) != len(shape) - 1 or shape[-1].dim_value != source.width:
+            return None
         width = source.width // parts
         start = list(node.output).index(tensor) * width
         return Source(tuple(Columns(one.name, one.start + start, width) for one in source.columns))
@@ -143,13 +153,22 @@ _BEFORE: Mapping[str, _Rule] = {
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), Divisible._norm),
     **dict.fromkeys(("MatMul", "Gemm"), Divisible._product),
     # What hands on every number, or none that is below zero: dividing before them is dividing after them.
-    **dict.fromkeys(("Reshape", "Transpose", "Unsqueeze", "Expand", "Relu"), Divisible._handed_on),
+    **dict.fromkeys(("Reshape", "Unsqueeze", "Expand", "Relu"), Divisible._handed_on),
+    "Transpose": Divisible._turned,
     "Mul": Divisible._times,
     "Add": Divisible._plus,
     "Attention": Divisible._attention,
     "Split": Divisible._part,
 }
 """By operator, how what it makes can be divided."""
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """What it reads, and what the graphs read that it runs."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read_by(inner)
 
 
 def _flag(node: onnx.NodeProto, name: str) -> int:

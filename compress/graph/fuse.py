@@ -22,12 +22,21 @@ def keep_tokens_apart(model: onnx_ir.Model) -> None:
     otherwise fused together with what joins, and onnxruntime then refuses what follows."""
     for node in list(model.graph):
         joins = node.inputs[0].producer() if node.op_type == "Gemm" and node.inputs[0] is not None else None
-        after = node.outputs[0].consumers()
         plain = all(node.attributes.get_int(name, 0) == 0 for name in ("transA", "transB"))
         scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-        parted = bool(after) and all(_parts(one) for one in after)
-        if joins is not None and joins.op_type == "Reshape" and plain and not scaled and parted:
+        if joins is not None and joins.op_type == "Reshape" and plain and not scaled and _parted(node, joins):
             _apart(model, node, joins)
+
+
+def _parted(product: onnx_ir.Node, joins: onnx_ir.Node) -> bool:
+    """Whether all that read the product part its tokens into the texts again that were joined."""
+    texts, weight, readers = joins.inputs[0], product.inputs[1], product.outputs[0].consumers()
+    if texts is None or texts.shape is None or texts.shape.rank() < 3 or weight is None or weight.shape is None:
+        return False
+    wanted = [*texts.shape[:2], weight.shape[1]]
+    made = [one.outputs[0] for one in readers if one.op_type == "Reshape"]
+    alike = all(one.shape is not None and list(one.shape) == wanted and not one.is_graph_output() for one in made)
+    return bool(readers) and len(made) == len(readers) and alike
 
 
 def _apart(model: onnx_ir.Model, product: onnx_ir.Node, joins: onnx_ir.Node) -> None:
@@ -37,7 +46,8 @@ def _apart(model: onnx_ir.Model, product: onnx_ir.Node, joins: onnx_ir.Node) -> 
     tape = onnx_ir.tape.Tape()
     texts = joins.inputs[0]
     assert texts is not None, "a Reshape has what it turns"
-    if _rank(texts) != 3:  # heads, which are joined as well
+    assert texts.shape is not None, "looked at before"
+    if texts.shape.rank() > 3:  # heads, which are joined as well
         whole = tape.initializer(onnx_ir.tensor(np.array([0, 0, -1], np.int64), name=f"{product.name}/whole"))
         texts = tape.op("Reshape", [texts, whole])
     made = tape.op("MatMul", [texts, product.inputs[1]])
@@ -53,13 +63,3 @@ def _apart(model: onnx_ir.Model, product: onnx_ir.Node, joins: onnx_ir.Node) -> 
         one.outputs[0].replace_all_uses_with(made)
         model.graph.remove(one, safe=True)
     model.graph.remove(product, safe=True)
-
-
-def _parts(node: onnx_ir.Node) -> bool:
-    """Whether it parts tokens into texts again, for others to read."""
-    made = node.outputs[0]
-    return node.op_type == "Reshape" and _rank(made) == 3 and not made.is_graph_output()
-
-
-def _rank(value: onnx_ir.Value) -> int | None:
-    return value.shape.rank() if value.shape is not None else None

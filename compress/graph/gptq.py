@@ -37,7 +37,8 @@ def integers(
         inputs: rows that were multiplied with the weights.
         levels: of an integer, which is 0 to levels - 1.
     """
-    hessian = (inputs.T @ inputs).astype(np.float64)
+    rows = inputs.astype(np.float64)
+    hessian = rows.T @ rows / len(rows)
     damping = DAMPING * float(np.diag(hessian).mean()) or 1.0
     hessian[np.diag_indices_from(hessian)] += damping
     order = np.argsort(-np.diag(hessian), kind="stable")

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from compress.graph.calibration import Seen
 
 
+LEAST = 1e-3
+"""Of the widest channel's numbers, as how wide a channel counts at least."""
+
+
 def smooth(
     graph: OnnxGraph, path: Path, seen: Mapping[str, Seen], *, strength: float
 ) -> tuple[OnnxGraph, dict[str, Seen]]:
@@ -62,13 +66,15 @@ def smooth(
 
 
 def _factors(seen: Seen, weights: np.ndarray, source: Source, strength: float) -> Float[np.ndarray, "channel"]:
-    """Equation 4 of the paper; 1 for channels in which nothing flows, or that nothing reads."""
+    """Equation 4 of the paper. Channels in which next to nothing flows, or that next to nothing reads, are taken for
+    wider than they are: what is rare in calibration may be common elsewhere."""
     flows = np.maximum(np.abs(seen.lowest), np.abs(seen.highest))
     flows, weights = (_most(of_channels, source) for of_channels in (flows, weights))
-    used = (flows > 0) & (weights > 0)
-    found = np.ones(len(flows), dtype=np.float32)
-    found[used] = flows[used] ** strength / weights[used] ** (1 - strength)
-    return found
+    if not flows.max() or not weights.max():
+        return np.ones(len(flows), dtype=np.float32)
+    flows, weights = (np.maximum(one, LEAST * one.max()) for one in (flows, weights))
+    factors: np.ndarray = flows**strength / weights ** (1 - strength)
+    return factors.astype(np.float32)
 
 
 def _most(of_channels: np.ndarray, source: Source) -> np.ndarray:

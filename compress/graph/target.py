@@ -13,7 +13,12 @@ PRECISIONS: dict[Target, tuple[str, ...]] = {
     "cuda": ("fp16", "fp32", "int4"),
     "web": ("fp32", "fp16", "int8", "int4"),
 }
-"""What runs on a target as it is; the first is what is made where no precision is asked for."""
+"""What runs on a target as it is, the fastest float first on GPUs."""
+
+
+def default_precision(target: Target | None) -> Literal["fp32", "fp16"]:
+    """What `compress export` makes where no precision is asked for: what runs everywhere, but on GPUs of the target."""
+    return "fp16" if target == "cuda" else "fp32"
 
 
 def target_of(device: str, precision: str) -> Target:
@@ -24,8 +29,8 @@ def target_of(device: str, precision: str) -> Target:
 def kernels_of(target: Target, precision: str) -> Kernels:
     """Whose kernels run a graph.
 
-    Of products that are quantized each is a node of its own, as CPUs want it. Kernels for GPUs take the weights of
-    query, key and value in the node that is the attention, where no quantizer finds them.
+    Quantizers need the products of query, key and value as nodes of their own, so graphs whose weights become integers
+    are written as CPUs want them: kernels for GPUs may have these weights in the attention's node.
     """
     if target == "cpu" or precision in ("int8", "int4"):
         return "cpu"
@@ -38,7 +43,10 @@ def why_not(target: Target, precision: str) -> str | None:
         return None
     reasons = {
         ("cpu", "fp16"): "CPUs cast it to float32 and back at every operator",
-        ("cuda", "int8"): "onnxruntime has no kernels for these products on CUDA, and carries them to the CPU and back",
+        (
+            "cuda",
+            "int8",
+        ): "onnxruntime has no CUDA kernels for products of integers, and carries them to the CPU and back",
     }
     because = reasons.get((target, precision), "its kernels have no such numbers")
     return f"{precision} for {target}: {because}; made for {target} are {', '.join(PRECISIONS[target])}"

@@ -6,7 +6,7 @@ stages hand findings to the runner as gates.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from compress.data import Split
 from compress.feed import placed
 from compress.graph.build import AttentionForm
 from compress.graph.inspect import attention_nodes, operators, products, read_proto
-from compress.inputs import probes
+from compress.inputs import Inputs, probes
 
 # Float32 rounds differently in another order of summation: 1e-6 to 1e-5 of the logits' size is what a right graph
 # shows. A lost mask or a wrong head count shows 1e-2 and more.
@@ -69,31 +69,63 @@ def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int, limit: float = PARITY
     right-padded, left-padded and holed masks, batch 1 and more, lengths from 1 to the longest."""
     import torch
 
+    model = placed(bundle.module, torch.device("cpu")).eval()
+
+    def wanted(inputs: Inputs) -> np.ndarray:
+        with torch.inference_mode():
+            fed = {key: torch.from_numpy(value) for key, value in inputs.items()}
+            scores: np.ndarray = bundle.task.scores(model(**fed), fed).numpy()
+        return scores
+
+    return _same("parity", "torch", wanted, bundle, graph, seed=seed, limit=limit)
+
+
+def unchanged(bundle: Bundle, before: OnnxGraph, after: OnnxGraph, *, seed: int) -> Finding:
+    """As `parity`, of a graph that was rewritten against what it was."""
+    from compress.runtimes.onnxruntime import open_session
+
+    session = open_session(before, device="cpu", threads=None, outputs=bundle.task.decided_on)
+    found = _same("unchanged", "what the graph was", session.outputs, bundle, after, seed=seed, limit=PARITY_LIMIT)
+    session.close()
+    return found
+
+
+def _same(
+    name: str,
+    other: str,
+    wanted_of: Callable[[Inputs], np.ndarray],
+    bundle: Bundle,
+    graph: OnnxGraph,
+    *,
+    seed: int,
+    limit: float,
+) -> Finding:
+    """The graph's output against what is wanted.
+
+    Args:
+        other: what that is of, for the reader.
+    """
     from compress.runtimes.onnxruntime import open_session
 
     session = open_session(graph, device="cpu", threads=None, outputs=bundle.task.decided_on)
-    model = placed(bundle.module, torch.device("cpu")).eval()
     worst, place = 0.0, "nowhere"
-    for name, inputs in probes(bundle, seed=seed):
-        with torch.inference_mode():
-            fed = {key: torch.from_numpy(value) for key, value in inputs.items()}
-            wanted = bundle.task.scores(model(**fed), fed).numpy()
-        got = session.outputs(inputs)
+    for described, inputs in probes(bundle, seed=seed):
+        got, wanted = session.outputs(inputs), wanted_of(inputs)
         if wanted.ndim == 3:  # a score for each token: what is said of padding counts for nothing
             got, wanted = (scores[inputs["attention_mask"] == 1] for scores in (got, wanted))
         difference = np.abs(got - wanted).max() / max(1.0, float(np.abs(wanted).max()))
         if not difference <= worst:  # NaN must win, and stay
-            worst, place = float(difference), name
+            worst, place = float(difference), described
         if np.isnan(worst):
             break
     session.close()
     finite = bool(np.isfinite(worst))
     return Finding(
-        "parity",
+        name,
         limit,
         worst if finite else None,
         finite and worst <= limit,
-        f"largest relative difference from torch {worst:.2g}, on {place}"
+        f"largest relative difference from {other} {worst:.2g}, on {place}"
         + ("" if finite else "; an output is not finite"),
     )
 

@@ -1,5 +1,5 @@
-"""Weight-only quantization: weights of products in blocks of 4- or 8-bit integers, unpacked as they are multiplied, by
-the quantizers that come with onnxruntime. What flows between products stays in float.
+"""Weight-only quantization: weights of products in blocks of 4- or 8-bit integers, unpacked as they are multiplied.
+What flows between products stays in float; kernels round it to 8 bits as they read it, but where `hqq` made the blocks.
 
 That pays where weights are read for few tokens, as in decoders and at batch 1, and where size is what counts.
 """
@@ -7,21 +7,21 @@ That pays where weights are read for few tokens, as in decoders and at batch 1, 
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from compress.bundle import OnnxGraph
 from compress.errors import ExportError
-from compress.graph import gptq
+from compress.graph import blocks, gptq
+from compress.graph.blocks import BLOCK, INT8_PRODUCTS
 from compress.graph.build import save_proto
-from compress.graph.static import TableBits, with_integer_tables
+from compress.graph.static import MICROSOFT, TableBits, with_integer_tables
 
 if TYPE_CHECKING:
     import onnx
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 Bits = Literal[4, 8]
 Rounding = Literal["rtn", "k_quant", "hqq", "gptq"]
-BLOCK = 32
-"""Weights of one output that share a scale."""
-_INT8_PRODUCTS = 4
-"""onnxruntime's accuracy level at which it multiplies blocks as integers, rounding what flows in to 8 bits."""
 
 
 def weight_only(
@@ -50,10 +46,10 @@ def weight_only(
     """Products as com.microsoft's MatMulNBits, and tables in integers.
 
     Args:
-        rounding: to the nearest; k_quant, which looks for the scale and zero of a block that lose least (as llama.cpp
-            does); hqq (Badri and Shaji 2023, "Half-Quadratic Quantization"), whose zeros are no integers; or gptq
-            (Frantar et al. 2022), which on the grids of k_quant makes up in later weights for what rounding earlier
-            ones lost on inputs that were seen. Of 8 bits all lose next to nothing, and are rounded to the nearest.
+        rounding: to the nearest (rtn); k_quant, which looks for the scale and zero of a block that lose least, as
+            llama.cpp does; hqq (Badri and Shaji 2023, "Half-Quadratic Quantization"), whose zeros are no integers; or
+            gptq (Frantar et al. 2022), which on the grids of k_quant makes up in later weights for what rounding
+            earlier ones lost on inputs that were seen. 8 bits lose next to nothing, and are rounded to the nearest.
         tables: bits of a number of a large embedding table.
         seen: what flowed into each product, by the name of the tensor; gptq reads it.
         keep: names of nodes that stay in float.
@@ -70,74 +66,84 @@ def weight_only(
     _spell_products(proto)
     named = {node.name for node in proto.graph.node}
     left = set(keep) | (named - set(only) if only is not None else set())
-    made = _rounded(proto, bits, "k_quant" if rounding == "gptq" else rounding, left)
-    if bits == 4 and rounding == "gptq":
-        _make_up(made, proto, seen or {})
+    if bits == 8 or rounding in ("rtn", "hqq"):
+        made = _of_library(proto, bits, rounding, left)
+    else:
+        made = _in_blocks(proto, left, (seen or {}) if rounding == "gptq" else None)
     save_proto(with_integer_tables(made, tables, keep=left), path)
     return OnnxGraph(path, f"int{bits}")
 
 
-def _rounded(proto: onnx.ModelProto, bits: Bits, rounding: Rounding, left: set[str]) -> onnx.ModelProto:
-    """A copy, rounded by onnxruntime's quantizers."""
+def _of_library(proto: onnx.ModelProto, bits: Bits, rounding: Rounding, left: set[str]) -> onnx.ModelProto:
+    """Rounded by onnxruntime's quantizers."""
     from onnxruntime.quantization import matmul_nbits_quantizer as library
 
-    config: Any = None
-    if bits == 4 and rounding == "hqq":
-        config = library.HQQWeightOnlyQuantConfig(block_size=BLOCK, bits=bits)
-    elif bits == 4 and rounding == "k_quant":
-        config = library.KQuantWeightOnlyQuantConfig()
+    hqq = library.HQQWeightOnlyQuantConfig(block_size=BLOCK, bits=bits) if bits == 4 and rounding == "hqq" else None
     with _quiet():
         quantizer = library.MatMulNBitsQuantizer(
-            copy.deepcopy(proto),  # it works in place
+            proto,
             bits=bits,
             block_size=BLOCK,
-            accuracy_level=_INT8_PRODUCTS,
+            accuracy_level=INT8_PRODUCTS,
             nodes_to_exclude=sorted(left),
-            algo_config=config,
+            algo_config=hqq,
         )
         quantizer.process()
     made: onnx.ModelProto = quantizer.model.model
     return made
 
 
-def _make_up(made: onnx.ModelProto, proto: onnx.ModelProto, seen: Mapping[str, Seen]) -> None:
-    """Round the weights of blocks anew, on the grids that they have, by what flows into them."""
-    from onnx import numpy_helper
+def _in_blocks(proto: onnx.ModelProto, left: set[str], seen: Mapping[str, Seen] | None) -> onnx.ModelProto:
+    """Rounded on `grids`: each weight once, whatever the number of products that read it, as layers may share theirs.
+
+    Args:
+        seen: what flowed into each product, where rounding goes by it.
+    """
+    from onnx import helper, numpy_helper
 
     weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-    exact = {
-        node.output[0]: weights[node.input[1]]
-        for node in proto.graph.node
-        if node.op_type == "MatMul" and node.input[1] in weights
-    }
-    packed = {tensor.name: tensor for tensor in made.graph.initializer}
-    for node in made.graph.node:
-        if node.op_type != "MatMulNBits":
-            continue
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in proto.graph.node:
+        if node.op_type == "MatMul" and node.name not in left and _is_matrix(weights.get(node.input[1])):
+            readers.setdefault(node.input[1], []).append(node)
+    for name, nodes in readers.items():
+        weight = numpy_helper.to_array(weights[name]).astype(np.float32)
+        scale, zero = blocks.grids(weight)
+        steps, zeros = (blocks.spread(one, len(weight)) for one in (scale, zero))
+        if seen is None:
+            integers = np.clip(np.rint(weight / steps) + zeros, 0, blocks.LEVELS - 1).astype(np.uint8)
+        else:
+            integers = gptq.integers(weight, steps, zeros, _inputs(nodes, seen), levels=blocks.LEVELS)
+        held = blocks.tensors(name, integers, scale, zero)
+        proto.graph.initializer.extend(held)
+        for node in nodes:
+            node.CopyFrom(blocks.product(node, [tensor.name for tensor in held], *weight.shape))
+    _without_unread(proto)
+    if MICROSOFT not in {one.domain for one in proto.opset_import}:
+        proto.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    return proto
+
+
+def _inputs(nodes: Sequence[onnx.NodeProto], seen: Mapping[str, Seen]) -> np.ndarray:
+    """Rows that were multiplied with a weight, of all products that read it."""
+    for node in nodes:
         if node.input[0] not in seen:
             raise ExportError(f"quantize: rounding gptq: nothing is known of {node.input[0]}, which {node.name} reads")
-        weight = numpy_helper.to_array(exact[node.output[0]])
-        held, scale, zero = (numpy_helper.to_array(packed[name]) for name in node.input[1:4])
-        outputs, blocks, _ = held.shape
-        grids = (
-            _spread(scale.reshape(outputs, blocks), len(weight)),
-            _spread(_nibbles(zero.reshape(outputs, -1))[:, :blocks], len(weight)),
-        )
-        found = gptq.integers(weight, *grids, seen[node.input[0]].sample, levels=16)
-        filled = np.zeros((outputs, blocks * BLOCK), dtype=np.uint8)
-        filled[:, : len(weight)] = found.T
-        pairs = filled[:, ::2] | filled[:, 1::2] << 4
-        packed[node.input[1]].raw_data = pairs.tobytes()
+    return np.concatenate([seen[node.input[0]].sample for node in nodes])
 
 
-def _spread(of_blocks: np.ndarray, channels: int) -> np.ndarray:
-    """(channel, output), of what is (output, block)."""
-    return np.repeat(of_blocks, BLOCK, axis=1)[:, :channels].T.astype(np.float32)
+def _is_matrix(tensor: onnx.TensorProto | None) -> bool:
+    from onnx import TensorProto
+
+    return tensor is not None and len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
 
 
-def _nibbles(packed: np.ndarray) -> np.ndarray:
-    """Two numbers of four bits from each byte, the lower bits first."""
-    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
+def _without_unread(proto: onnx.ModelProto) -> None:
+    """Drop weights that no node reads any more."""
+    read = {name for node in proto.graph.node for name in node.input} | {one.name for one in proto.graph.output}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
 
 
 def _spell_products(proto: onnx.ModelProto) -> None:
@@ -168,10 +174,7 @@ def _spell_products(proto: onnx.ModelProto) -> None:
             )
     del proto.graph.node[:]
     proto.graph.node.extend(spelled)
-    read = {name for node in spelled for name in node.input}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    _without_unread(proto)
 
 
 @contextlib.contextmanager

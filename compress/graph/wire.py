@@ -22,7 +22,8 @@ _OF_LENGTH = 2
 
 
 def write_file(model: onnx_ir.Model, path: Path) -> None:
-    """The model as ONNX, weights and all: at most 2 GB, as all messages."""
+    """The model as ONNX, weights and all: at most 2 GB, as all messages. What the library says of weights a second
+    time, their types and shapes beside themselves, is left out."""
     import onnx_ir
 
     weights = dict(model.graph.initializers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from compress.bundle import Bundle, Form
+from compress.errors import ExportError
 from compress.graph.build import OPSETS, AttentionForm, build_graph
 from compress.graph.calibration import calibration_inputs
 from compress.graph.half import float16
@@ -19,6 +20,7 @@ from compress.graph.quantize import dynamic_int8
 from compress.graph.race import race
 from compress.graph.target import Target, kernels_of, target_of, why_not
 from compress.graph.verify import HALF_PARITY_LIMIT, PARITY_LIMIT, fusion, parity
+from compress.graph.weight_only import weight_only
 from compress.inputs import Inputs, probes
 from compress.settings import Settings
 from compress.stage import Context, Sight
@@ -110,7 +112,16 @@ class Export(Settings):
         return min(means, key=lambda form: means[form])
 
     def _timed(self, bundle: Bundle, context: Context) -> dict[AttentionForm, float]:
-        """Milliseconds of a call in each form."""
+        """Milliseconds of a call in each form.
+
+        Raises:
+            ExportError: it is for kernels that do not run here.
+        """
+        if self.target not in (None, context.device.type):
+            raise ExportError(
+                f"export: attention fastest is timed on {context.device.type} here, and the target is {self.target}: "
+                "say fused or plain"
+            )
         graphs: dict[str, OnnxGraph] = {}
         for form in OPSETS:
             graph = self._built(bundle, context.scratch / "tried" / form / "model.onnx", form, context)
@@ -118,6 +129,8 @@ class Export(Settings):
                 graph, _ = float16(graph, graph.path.with_name("model_fp16.onnx"), _samples(bundle, context))
             elif context.deploy.precision == "int8":
                 graph = dynamic_int8(graph, graph.path.with_name("model_int8.onnx"))
+            elif context.deploy.precision == "int4":
+                graph = weight_only(graph, graph.path.with_name("model_int4.onnx"), bits=4)
             graphs[form] = graph
         device = context.device.type
         times = race(graphs, bundle, context.calibration, context.deploy, device=device, seed=context.seed)

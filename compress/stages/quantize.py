@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from compress.bundle import Form
 from compress.errors import ExportError
 from compress.graph import sensitivity
+from compress.graph.blocks import BLOCK
 from compress.graph.calibration import RangeMethod, calibration_inputs, observe
 from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
@@ -19,8 +20,8 @@ from compress.graph.race import race
 from compress.graph.sensitivity import Quantizer
 from compress.graph.smooth import smooth
 from compress.graph.static import IntegerForm, TableBits, product_inputs, static_int8
-from compress.graph.verify import agreement, quantized
-from compress.graph.weight_only import BLOCK, Rounding, weight_only
+from compress.graph.verify import agreement, quantized, unchanged
+from compress.graph.weight_only import Rounding, weight_only
 from compress.settings import Settings
 from compress.stage import Context, Sight
 
@@ -41,7 +42,8 @@ _OF_METHODS = {
     "embedding": ("static_int8", "weight_int8", "weight_int4"),
 }
 """By setting, the methods that read it."""
-_INT4_BYTES = 0.5 + 4.5 / BLOCK
+_INT4_BYTES, _INT8_BLOCK_BYTES = 0.5 + 4.5 / BLOCK, 1 + 5 / BLOCK
+"""Of a weight in a block: itself, and its share of the block's scale and zero."""
 
 
 class Quantize(Settings):
@@ -115,7 +117,10 @@ class Quantize(Settings):
 
     @property
     def weight_bytes(self) -> float | None:
-        return _INT4_BYTES if self.precision == "int4" else 1.0
+        if self.method in ("weight_int8", "weight_int4"):
+            # Tables are half of a small model: of int4 products and int8 tables it is told as if all were int8.
+            return _INT4_BYTES if self.method == "weight_int4" and self.embedding == "int4" else _INT8_BLOCK_BYTES
+        return 1.0
 
     @property
     def sees(self) -> tuple[Sight, ...]:
@@ -143,6 +148,7 @@ class Quantize(Settings):
         path, seen = context.scratch / f"model_{self.precision}.onnx", self._seen(bundle, context)
         if self.smooth is not None:
             smoothed, seen = smooth(bundle.graph, context.scratch / "smooth.onnx", seen, strength=self.smooth)
+            context.check(**vars(unchanged(bundle, bundle.graph, smoothed, seed=context.seed)))
             bundle = replace(bundle, model=smoothed)
         ways = self._ways(seen, context)
         if self.method == "fastest":
@@ -196,7 +202,7 @@ class Quantize(Settings):
 
     def _form(self, context: Context) -> IntegerForm:
         """What is asked for, else what is fast on the deployment: onnxruntime's own node is for its CPU kernels."""
-        if self.form is not None or self.method == "dynamic_int8":
+        if self.form is not None or self.method not in ("static_int8", "fastest"):
             return self.form or "integer"
         here = context.deploy.runtime.startswith("onnxruntime") and context.device.type == "cpu"
         return "integer" if here else "qdq"

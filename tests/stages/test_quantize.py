@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from compress.bundle import Bundle
 from compress.graph.inspect import operators, products, read_proto
 from compress.graph.static import product_inputs
+from compress.runner import _shown
 from compress.stage import Context
 from compress.stages import quantize
 from compress.stages.quantize import Quantize
@@ -87,3 +89,19 @@ def test_the_form_of_products_follows_from_what_is_deployed_on(exported: Exporte
         deploy = context.deploy.model_copy(update={"runtime": runtime})
         graph = Quantize(method="static_int8").apply(bundle, make_context(deploy=deploy)).graph
         assert operators(read_proto(graph.path))[operator] >= len(product_inputs(bundle.graph))
+
+
+@pytest.mark.parametrize("method", ["dynamic_int8", "static_int8", "weight_int8", "weight_int4", "fastest"])
+@pytest.mark.parametrize("settings", [{}, {"logit_error": 0.95}])
+def test_no_method_looks_at_what_it_does_not_name(
+    exported: Exported, make_context, monkeypatch: pytest.MonkeyPatch, method: str, settings: dict[str, Any]
+):
+    """As the runner applies it: what a stage's `sees` leaves out is withheld."""
+    monkeypatch.setattr(quantize, "race", lambda graphs, *_, **__: dict.fromkeys(graphs, 1.0))
+    stage = Quantize(method=method, **{"logit_error": 0.95} if method == "fastest" else settings)
+    context = make_context()
+    sights = {
+        name: getattr(context, name) for name in ("train", "dev", "calibration", "deploy", "transfer", "reference")
+    }
+    after = stage.apply(exported["even-fused"][1], replace(context, **_shown(stage, sights)))
+    assert after.graph.precision == stage.precision
