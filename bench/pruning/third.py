@@ -58,7 +58,7 @@ class Taught:
 
 
 def found(options: Options) -> Run:
-    """All seeds together; runs that are not there yet are made first, some twenty minutes each.
+    """All seeds together; runs that are not there yet are made first, some forty minutes each.
 
     Raises:
         RuntimeError: a run failed.
