@@ -296,7 +296,7 @@ def test_int8_agrees_with_float(exported: Exported, quantized_bundle: Bundle):
     sessions = [open_session(some.graph, device="cpu", threads=1) for some in (before, quantized_bundle)]
     for name, inputs in probes(source, seed=1):
         wanted, got = (session.outputs(inputs) for session in sessions)
-        assert np.abs(got - wanted).max() < 0.15 * max(1.0, np.abs(wanted).max()), name
+        assert np.abs(got - wanted).max() < 0.3 * max(1.0, np.abs(wanted).max()), name  # of 7 bits
 
 
 @pytest.mark.slow
