@@ -43,10 +43,7 @@ def why_not(target: Target, precision: str) -> str | None:
         return None
     reasons = {
         ("cpu", "fp16"): "CPUs cast it to float32 and back at every operator",
-        (
-            "cuda",
-            "int8",
-        ): "onnxruntime has no CUDA kernels for products of integers, and carries them to the CPU and back",
+        ("cuda", "int8"): "onnxruntime has no CUDA kernels for products of integers, and carries them to the CPU",
     }
     because = reasons.get((target, precision), "its kernels have no such numbers")
     return f"{precision} for {target}: {because}; made for {target} are {', '.join(PRECISIONS[target])}"
