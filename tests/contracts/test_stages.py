@@ -26,8 +26,12 @@ def incoming(stage: Stage, exported: dict[str, tuple[Bundle, Bundle]]) -> Bundle
 
 @pytest.fixture(params=STAGES)
 def stage(request: pytest.FixtureRequest) -> Stage:
-    """Each stage, as the recipe in its docstring sets it up."""
-    return example_stage(catalog.load("stages", request.param))
+    """Each stage, as the recipe in its docstring sets it up; in 7 bits where it multiplies integers: CPUs differ
+    in what they make of 8."""
+    example = example_stage(catalog.load("stages", request.param))
+    return (
+        example.model_copy(update={"reduce_range": True}) if "reduce_range" in type(example).model_fields else example
+    )
 
 
 @pytest.mark.parametrize("name", STAGES)
