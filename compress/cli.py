@@ -64,11 +64,9 @@ def run(
 ) -> None:
     """Run a recipe; pick up where an earlier run stopped."""
     from compress.commands.run import run as command
+    from compress.commands.run import to_text
 
-    folder, page = command(recipe, output, change or [], _device(device), fresh)
-    if page is not None:
-        print(f"report: {page}")
-    print(f"model:  {folder / 'model'}")
+    print(to_text(*command(recipe, output, change or [], _device(device), fresh)))
 
 
 @app.command()
@@ -126,7 +124,7 @@ def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder with safetensors.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
     precision: Annotated[
-        Literal["fp32", "fp16", "int8", "int4"] | None,
+        Literal["fp32", "fp16", "bf16", "int8", "int4"] | None,
         typer.Option(help="Of the weights; left out: fp16 for cuda, else fp32, which runs everywhere."),
     ] = None,
     target: Annotated[

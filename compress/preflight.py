@@ -12,6 +12,7 @@ from compress.data import Splits
 from compress.deploy import check_shapes
 from compress.errors import CompressError, DataError, ModelError, SourceError
 from compress.family import family_of
+from compress.graph.target import why_not
 from compress.lengths import lengths_of
 from compress.memory import Layers, Phase, Texts, foretold, peak, room
 from compress.recipe import Recipe
@@ -100,6 +101,15 @@ def check_runtime(recipe: Recipe, device: str) -> None:
     """
     if obstacle := runtime_of(recipe.deploy.runtime).obstacle(device):
         raise ModelError(f"runtime {recipe.deploy.runtime}: {obstacle}")
+    if reason := unfit_for(recipe, device):
+        raise ModelError(reason)
+
+
+def unfit_for(recipe: Recipe, device: str) -> str:
+    """Why the graph that the stages leave can't run on a GPU; empty where it can, or none is asked for."""
+    made = recipe.precision_made
+    reason = why_not("cuda", made) if device == "cuda" and made else None
+    return f"device cuda: {reason}" if reason else ""
 
 
 def texts_of(recipe: Recipe, splits: Splits, folder: Path, *, longest: int) -> Texts:

@@ -142,6 +142,15 @@ class Recipe(Settings):
         wanted |= {f"data.tables.{name}.source": table.source for name, table in self.data.read.items()}
         return {place: [source] if isinstance(source, str) else source for place, source in wanted.items()}
 
+    @property
+    def precision_made(self) -> str | None:
+        """Of the weights in the graph that the stages leave; None where nothing is exported."""
+        stages = {name_of("stages", stage): stage for stage in self.stages}
+        if "export" not in stages:
+            return None
+        last: Any = stages.get("quantize", stages["export"])
+        return getattr(last, "precision", "fp32")
+
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values, every default spelled out; reading it back gives an equal recipe."""
         return self.model_dump(mode="json", by_alias=True)
@@ -282,7 +291,7 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     """Stages whose input is not what the stage before leaves; looked for even where settings are faulty."""
     known = catalog.names("stages")
     for section in ("prepare", "stages"):
-        form, half = Form.TORCH, False
+        form, half = Form.TORCH, ""
         listed = values.get(section)
         for index, entry in enumerate(listed if isinstance(listed, list) else []):
             name = next(iter(entry), None) if isinstance(entry, dict) else entry
@@ -296,10 +305,11 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
             elif stage.consumes is not form:
                 yield Fault((section, index), _why_not(str(name), stage.consumes))
             elif half:
-                yield Fault((section, index), f"{name} starts from float32: leave out `precision: fp16` before it")
+                yield Fault((section, index), f"{name} starts from float32: leave out `precision: {half}` before it")
             form = stage.produces
             settings = entry[name] if isinstance(entry, dict) else None
-            half = form is Form.ONNX and isinstance(settings, dict) and settings.get("precision") == "fp16"
+            made = settings.get("precision") if form is Form.ONNX and isinstance(settings, dict) else None
+            half = made if made in ("fp16", "bf16") else ""
 
 
 def _sights(stage: Any, entry: Any) -> Sequence[Sight]:
@@ -344,27 +354,27 @@ def _faults_between_sections(values: Mapping[str, Any]) -> Iterator[Fault]:
 
 def _unmade(recipe: Recipe) -> Iterator[Fault]:
     """A precision that no stage makes; where nothing is exported, it says what others will make of the result."""
-    stages = {name_of("stages", stage): stage for stage in recipe.stages}
-    if "export" not in stages:
+    made = recipe.precision_made
+    if made is None:
         return
-    last: Any = stages.get("quantize", stages["export"])
-    made = getattr(last, "precision", "fp32")
-    yield from _unfit_for_target(recipe, getattr(stages["export"], "target", None), made)
+    yield from _unfit_for_target(recipe, made)
     if recipe.deploy.precision == "fp32":
         return
     if made != (wanted := recipe.deploy.precision):
         mends = {
             "int8": "add `quantize` after `export`, or ",
             "int4": "add `quantize: {method: weight_int4}` after `export`, or ",
-            "fp16": "set `export: {precision: fp16}`, or ",
+            **{name: f"set `export: {{precision: {name}}}`, or " for name in ("fp16", "bf16")},
         }
         reason = f"the result has {made}: {mends.get(wanted, '')}leave it out"
         yield Fault(("deploy", "precision"), f"no stage makes {wanted!r}, {reason}")
 
 
-def _unfit_for_target(recipe: Recipe, target: Target | None, made: str) -> Iterator[Fault]:
+def _unfit_for_target(recipe: Recipe, made: str) -> Iterator[Fault]:
     """What is exported for a target that can't run what is made of it, or is not written so that it can be made."""
-    place: tuple[Key, ...] = ("stages", [name_of("stages", stage) for stage in recipe.stages].index("export"), "export")
+    index = [name_of("stages", stage) for stage in recipe.stages].index("export")
+    place: tuple[Key, ...] = ("stages", index, "export")
+    target: Target | None = getattr(recipe.stages[index], "target", None)
     if target is not None and (reason := why_not(target, made)):
         yield Fault((*place, "target"), reason)
     elif target not in (None, "cpu") and kernels_of(target, made) != kernels_of(target, recipe.deploy.precision):

@@ -192,6 +192,14 @@ def test_a_machine_that_lacks_what_the_recipe_deploys_on_is_told(small: Small, m
     assert planned(small, monkeypatch)["stops"] == ""
 
 
+def test_integers_that_a_gpu_has_no_kernels_for_stop_the_run(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    found = planned(small, monkeypatch, "--set", "deploy.device=cuda")
+    assert "`run` stops here: device cuda: int8 for cuda: onnxruntime has no CUDA kernels" in module.to_text(found)
+    half = ("--set", "stages=[{export: {precision: fp16}}]", "--set", "deploy.precision=fp16")
+    assert planned(small, monkeypatch, "--set", "deploy.device=cuda", *half)["stops"] == ""
+
+
 def test_memory_is_left_out_where_the_run_is_to_be_on_a_gpu(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "memory_bytes" not in planned(small, monkeypatch, "--set", "deploy.device=cuda")
 

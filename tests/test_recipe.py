@@ -168,12 +168,13 @@ def test_work_on_a_torch_model_after_export_is_refused(recipe_with, name):
     assert "put it before `export`" in line
 
 
-def test_integers_are_not_made_of_float16(recipe_with):
-    half = "{export: {precision: fp16}}"
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_integers_are_not_made_of_half_precision(recipe_with, precision: str):
+    half = f"{{export: {{precision: {precision}}}}}"
     [line] = faults(recipe_with(f"stages=[{half}, {{quantize: {{}}}}]"))
-    assert "stages.1: quantize starts from float32: leave out `precision: fp16` before it" in line
-    alone = recipe_with(f"stages=[{half}]", "deploy.precision=fp16")
-    assert read_recipe(alone).stages[0].precision == "fp16"
+    assert f"stages.1: quantize starts from float32: leave out `precision: {precision}` before it" in line
+    alone = recipe_with(f"stages=[{half}]", f"deploy.precision={precision}")
+    assert read_recipe(alone).stages[0].precision == precision
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_integers_are_not_made_of_float16(recipe_with):
         ("int8", [{"export": {}}], "the result has fp32: add `quantize` after `export`, or leave it out"),
         ("fp16", [{"export": {}}], "the result has fp32: set `export: {precision: fp16}`, or leave it out"),
         ("fp16", [{"export": {}}, {"quantize": {}}], "the result has int8: set"),
-        ("bf16", [{"export": {"precision": "fp16"}}], "the result has fp16: leave it out"),
+        ("bf16", [{"export": {"precision": "fp16"}}], "the result has fp16: set `export: {precision: bf16}`, or"),
         ("int4", [{"export": {}}, {"quantize": {}}], "add `quantize: {method: weight_int4}` after `export`"),
         ("int8", [{"export": {}}, {"quantize": {"method": "weight_int4"}}], "the result has int4: add"),
         ("int8", [{"export": {"target": "cuda"}}, {"quantize": {}}], "int8 for cuda: onnxruntime has no CUDA kernels"),

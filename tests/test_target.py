@@ -10,10 +10,10 @@ from compress.stages.export import Export
 
 
 def test_what_runs_somewhere_is_written_for_that_place():
-    assert [target_of("cpu", precision) for precision in ("fp32", "int8", "int4", "fp16")] == [*["cpu"] * 3, "cuda"]
+    assert [target_of("cpu", precision) for precision in (*PRECISIONS["cpu"], "fp16")] == [*["cpu"] * 4, "cuda"]
     assert target_of("cuda", "fp32") == "cuda"
     assert [kernels_of("web", precision) for precision in PRECISIONS["web"]] == ["webgpu", "webgpu", "cpu", "cpu"]
-    assert [kernels_of("cuda", precision) for precision in PRECISIONS["cuda"]] == ["cuda", "cuda", "cpu"]
+    assert [kernels_of("cuda", precision) for precision in PRECISIONS["cuda"]] == [*["cuda"] * 3, "cpu"]
     assert {kernels_of("cpu", precision) for precision in PRECISIONS["cpu"]} == {"cpu"}
 
 

@@ -55,7 +55,7 @@ class Request:
     """What the user asked to be exported, as typed."""
 
     model: str
-    precision: Literal["fp32", "fp16", "int8", "int4"]
+    precision: Literal["fp32", "fp16", "bf16", "int8", "int4"]
     attention: Literal["fused", "plain", "fastest"]
     method: Method | None = None
     """How integers are made; left out: dynamic_int8 and weight_int4."""
@@ -160,8 +160,8 @@ def _refuse_idle(request: Request) -> None:
             raise DataError("--attention fastest: needs --data, whose texts both forms are timed on")
     elif request.latency or request.threads:
         raise DataError("--latency and --threads: say where forms are timed, and need --attention fastest")
-    elif request.precision == "fp32" and request.data is not None:
-        raise DataError("--data: nothing reads it for fp32, unless --attention is fastest")
+    elif request.precision in ("fp32", "bf16") and request.data is not None:
+        raise DataError(f"--data: nothing reads it for {request.precision}, unless --attention is fastest")
 
 
 def _refuse_taken(folder: Path) -> None:

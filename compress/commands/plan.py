@@ -26,6 +26,7 @@ from compress.preflight import (
     needs,
     shortage,
     texts_of,
+    unfit_for,
 )
 from compress.recipe import SECONDS_A_ROUND, Recipe, read_recipe, stage_name
 from compress.security import check_weights
@@ -128,9 +129,10 @@ def _memory(planned: Planned) -> str:
 def _device(recipe: Recipe) -> tuple[str, str]:
     """What the recipe runs on, and why this machine, which it may not be meant for, can't; empty where it can."""
     try:
-        return resolved_device(recipe.deploy.device), ""
+        device = resolved_device(recipe.deploy.device)
     except ModelError as fault:
         return recipe.deploy.device, str(fault)
+    return device, unfit_for(recipe, device)
 
 
 def _named(recipe: Recipe) -> list[tuple[str, Any]]:

@@ -31,6 +31,7 @@ from evaluation.measurement import FILE_NAME, Run, read_run, write_run
 from evaluation.quality.predictions import FOLDER, write_predictions
 from evaluation.suite import measure
 from reports.page import write_report
+from reports.table import results_table
 
 SCRATCH = ".scratch"
 """Where a run keeps the baselines' graphs while it measures. The next run in the folder clears what is left of it."""
@@ -76,6 +77,12 @@ def run(
     if failed:
         raise GateError("\n".join([*map(told, failed), f"everything is kept: {page or folder}"]))
     return folder, page
+
+
+def to_text(folder: Path, page: Path | None) -> str:
+    """The result as a table, and where report and model lie."""
+    places = [f"report: {page}"] if page is not None else []
+    return "\n".join([results_table(read_run(folder)), *places, f"model:  {folder / 'model'}"])
 
 
 def _sweep(folder: Path, store: Store) -> None:

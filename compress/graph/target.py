@@ -9,8 +9,8 @@ Kernels = Literal["cpu", "cuda", "webgpu"]
 """onnxruntime's own, by where they run; a browser has those of WebGPU, and those of CPUs as WebAssembly."""
 
 PRECISIONS: dict[Target, tuple[str, ...]] = {
-    "cpu": ("fp32", "int8", "int4"),
-    "cuda": ("fp16", "fp32", "int4"),
+    "cpu": ("fp32", "bf16", "int8", "int4"),
+    "cuda": ("fp16", "fp32", "bf16", "int4"),
     "web": ("fp32", "fp16", "int8", "int4"),
 }
 """What runs on a target as it is, the fastest float first on GPUs."""

@@ -126,8 +126,8 @@ def check_precision(deploy: Deploy) -> None:
     Raises:
         ModelError: no graph can be made in its precision.
     """
-    if runtime_of(deploy.runtime).form is Form.ONNX and deploy.precision not in ("fp32", "fp16", "int8"):
-        raise ModelError(f"prune: latency: no graph can be made in {deploy.precision}; deploy fp32, fp16 or int8")
+    if runtime_of(deploy.runtime).form is Form.ONNX and deploy.precision == "int4":
+        raise ModelError("prune: latency: no graph can be made in int4; deploy fp32, fp16, bf16 or int8")
 
 
 def for_latency(

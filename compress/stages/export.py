@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from compress.bundle import Bundle, Form
 from compress.errors import ExportError
+from compress.graph.bfloat import bfloat16, rounded
 from compress.graph.build import OPSETS, AttentionForm, build_graph
 from compress.graph.calibration import calibration_inputs
 from compress.graph.half import float16
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from compress.bundle import OnnxGraph
 
 
-_BYTES = {"fp32": 4.0, "fp16": 2.0}
-PARITY_LIMITS = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT}
+_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}
+PARITY_LIMITS = {"fp32": PARITY_LIMIT, "fp16": HALF_PARITY_LIMIT, "bf16": PARITY_LIMIT}
 
 
 class Export(Settings):
@@ -53,8 +54,10 @@ class Export(Settings):
     sees: ClassVar[tuple[Sight, ...]] = ("calibration", "deploy")
 
     attention: Literal["fused", "plain", "fastest"] = Field("fused", description="one node a layer, or spelled out")
-    precision: Literal["fp32", "fp16"] = Field(
-        "fp32", description="of weights and arithmetic; fp16 is for GPUs and the web: CPUs cast it back"
+    precision: Literal["fp32", "fp16", "bf16"] = Field(
+        "fp32",
+        description="of weights and arithmetic; fp16 is for GPUs and the web: CPUs cast it back; bf16 is of weights "
+        "alone, which are widened at loading",
     )
     target: Target | None = Field(
         None, description="whose kernels the graph suits; left out: the device at work, and cuda in fp16"
@@ -79,11 +82,14 @@ class Export(Settings):
             graph, kept = float16(graph, context.scratch / "model_fp16.onnx", _samples(bundle, context))
             if kept:
                 context.record("kept_in_float32", [{"node": name} for name in kept])
+        elif self.precision == "bf16":
+            graph = bfloat16(graph, context.scratch / "model_bf16.onnx")
         context.progress(0.7, "check the graph")
         heads = bundle.anatomy.heads_by_layer()
+        said = rounded(bundle) if self.precision == "bf16" else bundle
         for finding in (
             fusion(graph, heads, form),
-            parity(bundle, graph, seed=context.seed, limit=PARITY_LIMITS[self.precision]),
+            parity(said, graph, seed=context.seed, limit=PARITY_LIMITS[self.precision]),
             nameless(graph),
             opens_afresh(bundle, graph, seed=context.seed),
         ):

@@ -222,7 +222,7 @@ def test_a_torch_runtime_times_the_model_as_it_is(
 @pytest.mark.parametrize(
     ("deploy", "told"),
     [
-        (Deploy(threads=1, precision="bf16"), "no graph can be made in bf16"),
+        (Deploy(threads=1, precision="int4"), "no graph can be made in int4"),
         (Deploy(threads=1, runtime="onnxruntime-cuda-graph"), "can't be measured on onnxruntime-cuda-graph: "),
     ],
 )
@@ -274,6 +274,7 @@ def test_a_latency_is_foretold_at_its_own_length():
         ({"flops": 0.5}, {"precision": "int4", "shapes": ("1x128",)}, ""),
         ({"latency": 0.5}, {"precision": "bf16", "runtime": "torch-bf16"}, ""),
         ({"latency": 0.5}, {"precision": "fp16"}, ""),
+        ({"latency": 0.5}, {"precision": "bf16"}, ""),
     ],
 )
 def test_what_can_not_be_timed_is_told_before_anything_is_done(
