@@ -138,7 +138,8 @@ def method_of(run: Run) -> str:
     threads = {m.conditions["threads"] for m in run.measurements if "threads" in m.conditions}
     parts = []
     if machine:
-        parts.append(f"Measured on {machine}{_threads(threads)}.")
+        done = "Measured" if cast.metrics_of(run) or cast.shapes_of(run) else "Made"  # sizes are no machine's
+        parts.append(f"{done} on {machine}{_threads(threads)}.")
     if any(m.low is not None for m in run.measurements) or any(c.low is not None for c in run.comparisons):
         parts.append("In parentheses: 95 % interval; n is the number of test examples or of timed calls.")
     if cast.shapes_of(run):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from compress.bundle import Bundle, Form
 from compress.commands.keep import told
-from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of
+from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of, refuse_absent
 from compress.data import Split
 from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError, GateError, ModelError
@@ -94,6 +94,7 @@ def export(request: Request, folder: Path) -> Run:
     started = time.monotonic()
     _refuse_idle(request)
     _refuse_taken(folder)
+    refuse_absent(request.data)
     bundle = load(request.model)
     if bundle.form is Form.ONNX:
         raise ModelError(f"{request.model}: is an ONNX graph already; export starts from a folder with safetensors")

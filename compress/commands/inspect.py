@@ -13,7 +13,7 @@ from compress.bundle import Bundle, Form
 from compress.commands.device import resolved_device
 from compress.commands.heads import Asked, Found, criterion_called, find_heads
 from compress.commands.keep import check_output
-from compress.commands.options import DataOption, asked_rows, asked_shapes, has_labels, place_of
+from compress.commands.options import DataOption, asked_rows, asked_shapes, has_labels, place_of, refuse_absent
 from compress.data import Split
 from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError, ModelError
@@ -71,6 +71,7 @@ def inspect(request: Request, output: Path | None) -> Run:
         raise DataError("--trade-off: needs --data with labels, to score heads by some rows and judge by the others")
     if request.columns and request.data is None:
         raise DataError(f"--columns {request.columns}: says what the columns of --data are, and there is no --data")
+    refuse_absent(request.data)
     bundle = load(request.model)
     rows, labelled = _rows(request, bundle)
     shapes = _shapes(request.latency, bundle)

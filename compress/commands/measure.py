@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from compress.bundle import Bundle, Form, OnnxGraph
 from compress.commands.device import resolved_device
 from compress.commands.keep import check_output
-from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of
+from compress.commands.options import DataOption, asked_rows, asked_shapes, place_of, refuse_absent
 from compress.commands.subjects import conditions_of
 from compress.data import Split
 from compress.deploy import Deploy
@@ -86,6 +86,7 @@ def measure(request: Request, output: Path | None) -> Run:
     """
     if output is not None:
         check_output(output, "what was measured")
+    refuse_absent(request.data)
     bundles = _loaded(request.targets)
     deploy = Deploy(threads=request.threads, shapes=asked_shapes(request.latency))
     subjects = [subject for name, bundle in bundles for subject in _subjects(name, bundle, request.runtimes)]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 import recipes
 from compress.data import Split, load_data, whole_split
 from compress.deploy import Shape
-from compress.errors import DataError
+from compress.errors import DataError, SourceError
 from compress.recipe import read_recipe
 from compress.sources import Lock, Sources
 from compress.store.store import cache_root
@@ -34,6 +34,20 @@ class DataOption:
     @property
     def is_recipe(self) -> bool:
         return Path(self.source).suffix in (".yaml", ".yml") or self.source in recipes.names()
+
+
+def refuse_absent(data: str | None) -> None:
+    """See that what `--data` names, if it is given, lies there; asked before a model is read, which takes seconds.
+
+    Raises:
+        CompressError: it does not.
+    """
+    if data is None:
+        return
+    if DataOption(data).is_recipe:
+        recipes.find(data)
+    elif Sources(cache_root(), Path()).is_absent(data):
+        raise SourceError(f"--data {data}: no such file or folder")
 
 
 def asked_rows(option: DataOption, task: Task, labels: tuple[str, ...], *, labelled: bool = True) -> Split:
