@@ -6,13 +6,17 @@ VENV   := .venv$(if $(filter-out cpu,$(EXTRA)),-$(EXTRA))
 BIN    := $(VENV)/bin
 RECIPE := recipes/reviews-trio.yaml
 
-.PHONY: demo test lint bench-faults bench-measuring bench-pruning bench-onnx bench-exporting bench-gpu clients reports clean
+.PHONY: demo test test-slow lint bench-faults bench-measuring bench-pruning bench-onnx bench-exporting bench-gpu clients reports clean
 
 demo: $(VENV)/demo
 	$(BIN)/compress run $(RECIPE)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+# What takes longest: whole runs that are killed, memory that is measured, and the benches' own tests.
+test-slow: $(VENV)/test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m slow
 
 lint: $(VENV)/test
 	$(BIN)/ruff format --check .

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from exporter import remembering
 from filelock import FileLock
 from small_run import shared_folder
 from tiny import mixed_inputs, tiny_bundle, tiny_context
@@ -18,6 +19,22 @@ from compress.graph.build import build_graph
 from compress.graph.quantize import dynamic_int8
 from compress.stage import Context
 from compress.surgery import keep_units
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remembered_exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    export = torch.onnx.export
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", remembering(export, shared_folder(tmp_path_factory) / "exporter"))
+        yield export
+
+
+@pytest.fixture(autouse=True)
+def _exports_anew(
+    request: pytest.FixtureRequest, _remembered_exports: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request.node.get_closest_marker("exporter") is not None:
+        monkeypatch.setattr(torch.onnx, "export", _remembered_exports)
 
 
 @pytest.fixture

@@ -464,6 +464,7 @@ def start(home: Path, cache: Path, log: Path, *words: str) -> subprocess.Popen[s
         return subprocess.Popen(command, cwd=home, env=outside(cache), stdout=subprocess.PIPE, stderr=err, text=True)
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_with_130_and_the_same_command_goes_on_from_there(tmp_path):
     small = make_small(tmp_path / "home", stages=[{"export": {"attention": "plain"}}])
     log = tmp_path / "log"

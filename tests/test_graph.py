@@ -61,6 +61,7 @@ def test_batch_and_length_are_free(exported: Exported, name: str):
         assert session.outputs(inputs).shape == (batch, 2)
 
 
+@pytest.mark.exporter
 @pytest.mark.parametrize("form", ["fused", "plain"])
 def test_equal_models_give_equal_bytes(exported: Exported, tmp_path: Path, form: str):
     again = build_graph(tiny_bundle(), tmp_path / "elsewhere" / "model.onnx", attention=form)
@@ -81,6 +82,7 @@ def test_nothing_of_this_machine_is_in_the_file(exported: Exported, quantized_bu
     assert [secret for secret in secrets if secret.encode() in content] == []
 
 
+@pytest.mark.exporter
 def test_exporting_leaves_the_model_as_it_was():
     bundle = tiny_bundle()
     bundle.module.set_attn_implementation("eager")
@@ -299,7 +301,6 @@ def test_int8_agrees_with_float(exported: Exported, quantized_bundle: Bundle):
         assert np.abs(got - wanted).max() < 0.3 * max(1.0, np.abs(wanted).max()), name  # of 7 bits
 
 
-@pytest.mark.slow
 def test_int8_is_smaller_than_a_third_of_float(tmp_path: Path):
     source = tiny_bundle(vocab_size=2000, hidden_size=128, intermediate_size=512, num_hidden_layers=2)
     graph = build_graph(source, tmp_path / "model.onnx", attention="fused")

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from small_run import ROOT, outside
 
-pytestmark = pytest.mark.slow
-
 SOURCES = ("compress", "evaluation", "recipes", "reports")
 
 

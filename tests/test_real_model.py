@@ -20,7 +20,7 @@ TABLE = ROOT.parent / "shared" / "data" / "sst2" / "validation.tsv"
 ROWS = 200
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.exporter,
     pytest.mark.skipif(not (MODEL.is_dir() and TABLE.is_file()), reason="no shared folder beside the checkout"),
 ]
 

@@ -22,7 +22,7 @@ from compress.places import read_yaml
 from compress.recipe import Measure, Recipe, read_recipe, stage_name, to_yaml, with_changes
 
 SHIPPED = recipes.names()
-MUTATIONS = 250
+MUTATIONS = 100
 
 
 @pytest.fixture

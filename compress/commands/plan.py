@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import recipes
@@ -14,6 +12,7 @@ from compress.commands.device import resolved_device
 from compress.data import load_data
 from compress.errors import ModelError
 from compress.folder import check_label_order, read_config
+from compress.garbage import uncollected
 from compress.lineage import digest_of
 from compress.memory import Phase, Texts, peak
 from compress.outline import Ask, Outline
@@ -80,7 +79,7 @@ def plan(recipe_name: str, changes: Sequence[str], ask: Ask) -> Planned:
     if missing:
         planned["stages"] = [{"name": name} for name, _ in _named(recipe)]
     else:
-        with _no_collection():
+        with uncollected():
             planned |= _looked_into(recipe, sources, ask)
     planned["recipe"] = recipe.resolved()
     return planned
@@ -162,18 +161,6 @@ def _looked_into(recipe: Recipe, sources: Sources, ask: Ask) -> Planned:
     if recipe.deploy.device != "cuda":
         _add_memory(planned, needs(recipe, outline.anatomy, config, texts))
     return planned
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python from looking through a table of texts again and again while it is built: none of it is garbage."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _foretold(recipe: Recipe, outline: Outline, texts: Texts) -> Planned:

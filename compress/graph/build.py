@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from compress.bundle import Bundle, OnnxGraph
 from compress.errors import ExportError
+from compress.garbage import uncollected
 from compress.graph.fuse import fuse
 from compress.graph.suit import suit_cpu
 from compress.graph.target import Kernels
@@ -50,7 +51,7 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm, kernels
     form: AttentionForm = "plain" if fused_after else attention
     inputs = {name: torch.from_numpy(array) for name, array in example_inputs(bundle).items()}
     model = bundle.module.eval()
-    with _quiet(), bundle.family.sdpa(model), _without_cache(model), torch.no_grad():
+    with _quiet(), uncollected(), bundle.family.sdpa(model), _without_cache(model), torch.no_grad():
         try:
             program = torch.onnx.export(
                 bundle.task.graph(model),

@@ -208,7 +208,6 @@ def test_a_table_is_made_once_for_all_targets(make_context: Callable[..., Contex
     assert again.digest == cut.digest
 
 
-@pytest.mark.slow
 def test_a_torch_runtime_times_the_model_as_it_is(
     make_context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ):

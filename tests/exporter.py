@@ -1,0 +1,73 @@
+"""torch's exporter, asked once a session for each model: tests need the graphs of a few small models again and again,
+and it takes seconds for each. What it gave is read from a file from then on, in every process of the session."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir
+import torch
+from filelock import FileLock
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What stands for the exporter's program: the one thing of it that is read."""
+
+    model: onnx_ir.Model
+
+
+def remembering(export: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    """The exporter, which keeps in `folder` what it gives."""
+
+    def remembered(model: torch.nn.Module, args: tuple, *, kwargs: dict[str, torch.Tensor], **options: Any) -> Any:
+        key = hashlib.sha256()
+        for part in (_said(model), _weights(model), _weights_of(kwargs), repr((args, sorted(options.items())))):
+            key.update(part.encode())
+        file = folder / f"{key.hexdigest()}.onnx"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            if not file.exists():
+                draft = file.with_suffix(".draft")
+                onnx_ir.save(export(model, args, kwargs=kwargs, **options).model, draft)
+                os.replace(draft, file)
+        return Remembered(onnx_ir.load(file))
+
+    return remembered
+
+
+def _said(model: torch.nn.Module) -> str:
+    """What the model's code goes by: its parts, what they were set to, and the code itself where it is their own."""
+    parts = []
+    for name, module in model.named_modules():
+        kind, own = type(module), vars(module).get("forward")
+        plain = {
+            key: repr(value) for key, value in vars(module).items() if isinstance(value, int | float | str | tuple)
+        }
+        config = getattr(module, "config", None)
+        settings = config.to_dict() if hasattr(config, "to_dict") else {}
+        implementation = getattr(config, "_attn_implementation", "")
+        code = [function.__code__.co_code.hex() for function in (kind.forward, own) if function is not None]
+        parts.append([name, f"{kind.__module__}.{kind.__qualname__}", plain, settings, implementation, code])
+    return json.dumps(parts, sort_keys=True, default=repr)
+
+
+def _weights(model: torch.nn.Module) -> str:
+    named = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    places = [tensor.data_ptr() for tensor in named.values()]
+    tied = [places.index(place) for place in places]  # a graph holds once what goes by two names
+    return _weights_of(named) + repr(tied)
+
+
+def _weights_of(named: dict[str, torch.Tensor]) -> str:
+    told = []
+    for name, tensor in named.items():
+        data = tensor.detach().contiguous().cpu()
+        told.append((name, str(data.dtype), tuple(data.shape), hashlib.sha256(data.numpy().tobytes()).hexdigest()))
+    return repr(told)
