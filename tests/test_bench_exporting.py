@@ -54,6 +54,7 @@ def test_each_promise_can_be_broken(name: str, change: dict[str, Any], settings:
     assert [one.name for one in _run(found, **settings).gates if not one.passed] == [gate]
 
 
+@pytest.mark.slow
 def test_a_case_is_made_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("bench.exporting.making.COLUMNS", "text=text")
     monkeypatch.setattr("bench.exporting.making.CALIBRATION", 8)

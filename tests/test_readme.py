@@ -11,7 +11,7 @@ import yaml
 from compress.dissection import hidden_group
 from compress.recipe import Recipe
 from compress.stages.prune import Prune
-from reports.publish import differing, published_runs
+from reports.publish import differing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,9 +77,10 @@ def test_tables_and_pages_say_what_the_runs_say():
 
 
 def test_a_changed_run_is_found_to_disagree(tmp_path):
-    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    quoted = re.search(r"<!-- results:reviews-trio -->.*?<!-- /results -->", README, flags=re.DOTALL)
+    (tmp_path / "README.md").write_text(quoted.group(), encoding="utf-8")
     folder = tmp_path / "reports" / "published"
-    for name in published_runs(ROOT):
+    for name in ("reviews-trio", "sst2-floor"):
         text = (ROOT / "reports" / "published" / name / "run.json").read_text(encoding="utf-8")
         (folder / name).mkdir(parents=True)
         (folder / name / "run.json").write_text(re.sub(r'"value": 0\.8\d+', '"value": 0.1234', text), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 HEADS = (12, 8, 5, 12, 3, 1)
 """Of each layer, in the uneven case: more than one layer keeps a number that no power of two divides."""
-_EXPORT = {"export": {}}
+_EXPORT, _BFLOAT = {"export": {}}, {"export": {"precision": "bf16"}}
 _CALIBRATED = {"quantize": {"method": "static_int8"}}
 _INT4_TABLE = {"quantize": {"method": "static_int8", "embedding": "int4"}}
 _TRIMMED = {"prune": {"axes": ["vocabulary"], "vocabulary": {"seen_in": ["train"]}}}
@@ -39,6 +39,7 @@ UNEVEN = Case("uneven-int8", f"calibrated int8, {', '.join(map(str, HEADS))} hea
 FLOAT = Case("fp32", "float32", (_EXPORT,))
 CASES = (
     FLOAT,
+    Case("bf16", "weights in bfloat16, widened at loading", (_BFLOAT,)),
     WHOLE,
     Case("int8-int4-table", "calibrated int8, table of int4", (_EXPORT, _INT4_TABLE), megabytes=18.0),
     Case(

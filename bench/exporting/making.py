@@ -34,6 +34,7 @@ def made(case: dict[str, Any], model: str, train: str, work: str) -> dict[str, A
     from compress.deploy import Deploy, Shape
     from compress.folder import load
     from compress.graph.sensitivity import judge_of
+    from compress.stages.export import Export
     from evaluation.size.flops import work_of
     from evaluation.speed.peak import forget, host_bytes
 
@@ -52,6 +53,8 @@ def made(case: dict[str, Any], model: str, train: str, work: str) -> dict[str, A
     bundles = _last(bundle, stages, _context(_rows(bundle, train), Path(work), gates))
     seconds, held, after = perf_counter() - start, host_bytes() - imports, bundles[-1]
     whole = next(one for one in bundles if one.form == after.form)
+    if whole is after and after.graph.precision != "fp32":  # it was made in one step
+        whole = Export().apply(bundle, _context(_rows(bundle, train), Path(work) / "whole", []))
     dev = _dev(_rows(bundle, train))
     error = judge_of(after, whole.graph, dev)(after.graph) if whole is not after else None
     kept = [{name: gate[name] for name in ("name", "passed", "detail")} for gate in gates]

@@ -119,6 +119,7 @@ def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SHARE", math.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_step")
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())
 def test_killed_again_and_again_a_training_ends_as_if_nothing_had_happened(stage: Stage, tmp_path: Path):
