@@ -13,7 +13,7 @@ from compress.provenance import code_digest, environment
 from evaluation.measurement import Gate, Measurement, Run, Target
 
 FOLDER = "clients"
-LIMITS = {"float": 1e-3, "web": 2e-2, "calibrated": 5e-2, "blocks": 5e-2}
+LIMITS = {"float": 1e-3, "bfloat": 1e-3, "web": 2e-2, "calibrated": 5e-2, "blocks": 5e-2}
 """The most that a score may differ, as a share of the largest. Kernels add up in other orders, and round to integers
 and to float16 at other places; a mask or a token that is read wrongly moves scores by a tenth and more."""
 ALIKE = 0.97
