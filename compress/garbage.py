@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep Python from looking for garbage while what is made is all in use: a table of texts, or a graph."""
+    """Keep Python from looking for garbage while what is made is all in use: tables, modules, graphs."""
     was_on = gc.isenabled()
     gc.disable()
     try:

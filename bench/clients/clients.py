@@ -51,5 +51,5 @@ CLIENTS = (
     Client("optimum", "sentence-transformers", "optimum_onnxruntime.py", ("float", "bfloat", "calibrated", "blocks")),
     Client("transformers.js", "node", "transformers_js.mjs", ("float", "calibrated", "web")),
     Client("onnxruntime-web", "node", "onnxruntime_web.mjs", tuple(EXPORTS)),
-    Client("OpenVINO", "openvino", "openvino_onnx.py", ("float", "bfloat", "calibrated")),
+    Client("OpenVINO", "openvino", "openvino_onnx.py", ("float", "bfloat", "calibrated", "blocks")),
 )

@@ -19,6 +19,7 @@ from compress.data import Split
 from compress.deploy import Deploy, Shape, check_shapes
 from compress.errors import DataError, GateError, ModelError
 from compress.folder import load
+from compress.garbage import uncollected
 from compress.graph import target as targets
 from compress.license import stated_license
 from compress.lineage import Lineage
@@ -95,7 +96,8 @@ def export(request: Request, folder: Path) -> Run:
     _refuse_idle(request)
     _refuse_taken(folder)
     refuse_absent(request.data)
-    bundle = load(request.model)
+    with uncollected():
+        bundle = load(request.model)
     if bundle.form is Form.ONNX:
         raise ModelError(f"{request.model}: is an ONNX graph already; export starts from a folder with safetensors")
     if not bundle.lineage.source_digest:  # a folder of somebody else's: what went in is all that is known

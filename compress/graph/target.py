@@ -44,6 +44,6 @@ def why_not(target: Target, precision: str) -> str | None:
     reasons = {
         ("cpu", "fp16"): "CPUs cast it to float32 and back at every operator",
         ("cuda", "int8"): "onnxruntime has no CUDA kernels for products of integers, and carries them to the CPU",
+        ("web", "bf16"): "fp16 is as small, and computed with there",
     }
-    because = reasons.get((target, precision), "its kernels have no such numbers")
-    return f"{precision} for {target}: {because}; made for {target} are {', '.join(PRECISIONS[target])}"
+    return f"{precision} for {target}: {reasons[target, precision]}; made for {target} are {', '.join(PRECISIONS[target])}"
