@@ -46,4 +46,5 @@ def why_not(target: Target, precision: str) -> str | None:
         ("cuda", "int8"): "onnxruntime has no CUDA kernels for products of integers, and carries them to the CPU",
         ("web", "bf16"): "fp16 is as small, and computed with there",
     }
-    return f"{precision} for {target}: {reasons[target, precision]}; made for {target} are {', '.join(PRECISIONS[target])}"
+    made = ", ".join(PRECISIONS[target])
+    return f"{precision} for {target}: {reasons[target, precision]}; made for {target} are {made}"
