@@ -64,9 +64,15 @@ def fusion(graph: OnnxGraph, heads: Sequence[int], form: AttentionForm) -> Findi
     return Finding("fusion", layers, len(nodes), passed, detail)
 
 
-def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int, limit: float = PARITY_LIMIT) -> Finding:
+def parity(
+    bundle: Bundle, graph: OnnxGraph, *, seed: int, limit: float = PARITY_LIMIT, other: str = "torch"
+) -> Finding:
     """The largest difference of the graph's output from torch's, relative to the largest output, on random tokens:
-    right-padded, left-padded and holed masks, batch 1 and more, lengths from 1 to the longest."""
+    right-padded, left-padded and holed masks, batch 1 and more, lengths from 1 to the longest.
+
+    Args:
+        other: what the bundle's model is, for the reader.
+    """
     import torch
 
     model = placed(bundle.module, torch.device("cpu")).eval()
@@ -77,7 +83,7 @@ def parity(bundle: Bundle, graph: OnnxGraph, *, seed: int, limit: float = PARITY
             scores: np.ndarray = bundle.task.scores(model(**fed), fed).numpy()
         return scores
 
-    return _same("parity", "torch", wanted, bundle, graph, seed=seed, limit=limit)
+    return _same("parity", other, wanted, bundle, graph, seed=seed, limit=limit)
 
 
 def unchanged(bundle: Bundle, before: OnnxGraph, after: OnnxGraph, *, seed: int) -> Finding:

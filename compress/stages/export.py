@@ -86,10 +86,10 @@ class Export(Settings):
             graph = bfloat16(graph, context.scratch / "model_bf16.onnx")
         context.progress(0.7, "check the graph")
         heads = bundle.anatomy.heads_by_layer()
-        said = rounded(bundle) if self.precision == "bf16" else bundle
+        said, other = (rounded(bundle), "torch, weights rounded") if self.precision == "bf16" else (bundle, "torch")
         for finding in (
             fusion(graph, heads, form),
-            parity(said, graph, seed=context.seed, limit=PARITY_LIMITS[self.precision]),
+            parity(said, graph, seed=context.seed, limit=PARITY_LIMITS[self.precision], other=other),
             nameless(graph),
             opens_afresh(bundle, graph, seed=context.seed),
         ):

@@ -11,12 +11,13 @@ from pathlib import Path
 
 def main():
     """By its command, as its documentation has it."""
-    source, out = sys.argv[1:]
-    folder = Path(out).parent / "made"
-    command = [str(Path(sys.executable).with_name("olive")), "optimize", "-m", source, "--task", "text-classification"]
+    source, out = (Path(word).resolve() for word in sys.argv[1:])
+    folder = out.parent / "made"
+    command = [str(Path(sys.executable).with_name("olive")), "optimize", "-m", str(source)]
+    command += ["--task", "text-classification"]
     command += ["--device", "cpu", "--provider", "CPUExecutionProvider", "--precision", "fp32"]
     command += ["--exporter", "dynamo_exporter", "-o", str(folder), "--disable_telemetry"]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, cwd=out.parent)  # where it runs, it leaves a cache
     (folder / "model.onnx").rename(out)
 
 
