@@ -148,6 +148,7 @@ def test_importing_stays_light(module: str):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first():
     """Each alone, in one process that forgets the others: a ring that a lucky order hides would show."""
     code = f"""

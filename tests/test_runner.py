@@ -549,6 +549,7 @@ def test_two_processes_that_need_the_same_teacher_train_it_once(small, tmp_path)
 # What the disk refuses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refusing", "stages_left"),
     [
