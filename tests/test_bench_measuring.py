@@ -16,6 +16,8 @@ from compress.runtimes.timing import WallClock
 from evaluation.across.kept import Kept
 from evaluation.measurement import Gate, Measurement, Run, read_run
 
+pytestmark = pytest.mark.slow
+
 
 def aa_rows(*verdicts: str) -> list[dict[str, Any]]:
     return [
@@ -96,7 +98,6 @@ def test_what_other_parts_found_stays():
     assert isinstance(later, Run)
 
 
-@pytest.mark.slow
 def test_the_bench_runs_and_writes_its_page(tmp_path: Any, capsys: pytest.CaptureFixture[str]):
     code = bench.main(["--small", "--only", "planted", "--output", str(tmp_path)])
     assert code in (0, 3)  # a tiny model and four rounds: what is found is not what is tested here

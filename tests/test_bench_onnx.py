@@ -22,6 +22,8 @@ from compress.graph.calibration import calibration_inputs
 from compress.runtimes.onnxruntime import open_session
 from evaluation.measurement import Run
 
+pytestmark = pytest.mark.slow
+
 Exported = dict[str, tuple[Bundle, Bundle]]
 SHAPES = (Shape(1, 16), Shape(8, 128))
 ABOUT = {"threads": 1, "rounds": 8, "command": "python -m bench.onnx"}

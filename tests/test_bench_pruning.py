@@ -24,6 +24,8 @@ from evaluation.measurement import Comparison, Gate, Measurement, Run, Target, r
 from evaluation.quality.predictions import FOLDER, write_predictions
 from reports.page import render_html, render_markdown
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 160
 SEEDS = (13, 14, 15)
 QUALITY: Mapping[Method, float] = {
@@ -200,7 +202,6 @@ def test_a_rival_that_is_better_or_a_tie_anywhere_breaks_the_promise(tmp_path: P
     assert gates["beats_taylor"] is False
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("speedup", "passed"), [(1.39, False), (1.4, True)])
 def test_the_recipes_own_cut_has_to_be_as_fast_as_promised(
     sweeps: Path, tmp_path: Path, speedup: float, passed: bool
@@ -487,7 +488,6 @@ def test_the_case_that_holds_most_judges_memory(held: float, passed: bool) -> No
     assert not {g.name: g for g in memory.as_run([{**row, "peak_bytes": 1, "left": 1.0}], {}).gates}["axes_cut"].passed
 
 
-@pytest.mark.slow
 def test_a_cut_in_a_process_of_its_own_says_what_it_held_and_what_is_left() -> None:
     case = memory.Case(memory.AXES[-1], "taylor", "least_squares")
     found = memory.peak_of(case, tiny=True)
