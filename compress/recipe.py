@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,14 @@ from pydantic import AfterValidator, Field, ValidationError
 from compress import catalog
 from compress.baselines import BASELINES
 from compress.bundle import Form
+from compress.changes import landed, with_changes
 from compress.choices import StageChoice, name_of
 from compress.data import DataSettings
 from compress.deploy import Deploy, Shape
 from compress.errors import RecipeError
 from compress.graph.target import Target, kernels_of, why_not
 from compress.metric import metrics_for
-from compress.places import Document, Key, Place, read_value, read_yaml
+from compress.places import Document, Key, Place, read_yaml
 from compress.price import Price
 from compress.runtime import runtime_of
 from compress.settings import Settings, one_of
@@ -198,7 +197,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     if recipe is not None and not faults:
         faults += _unmade(recipe)
     if faults or recipe is None:
-        changed = dict(_landed(values, changes))
+        changed = dict(landed(values, changes))
         raise RecipeError(_listing(file, document, values, faults, changed))
     return recipe
 
@@ -206,63 +205,6 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
 def to_yaml(values: Mapping[str, Any]) -> str:
     """A resolved recipe as YAML, keys in the order of the schema."""
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120)
-
-
-def with_changes(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """A copy with each PATH=VALUE put in place; list items go by number, or a stage by its name, and a block that the
-    recipe leaves out is made.
-
-    Raises:
-        RecipeError: not of that form, or the path leads nowhere.
-    """
-    changed = copy.deepcopy(values)
-    for change in changes:
-        path, equals, text = change.partition("=")
-        if not equals or not path:
-            raise RecipeError(f"--set {change}: wanted PATH=VALUE, as stages.0.distill.epochs=3")
-        try:
-            value = read_value(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as fault:
-            reason = getattr(fault, "problem", None) or str(fault).split("\n", 1)[0]
-            raise RecipeError(f"--set {change}: the value is not YAML: {reason}") from None
-        try:
-            *outer, last = landing(changed, path)
-            here: Any = changed
-            for key in outer:
-                if isinstance(here, dict) and here.get(key) is None:
-                    here[key] = {}
-                here = here[key]
-            here[last] = value
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise RecipeError(f"--set {change}: the recipe has no place {path!r}") from None
-    return changed
-
-
-def _landed(values: Any, changes: Sequence[str]) -> Iterator[tuple[tuple[Key, ...], str]]:
-    """Each change by where it is in the values, but for those that a later one has taken out again."""
-    for change in changes:
-        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
-            yield landing(values, change.partition("=")[0]), change
-
-
-def landing(values: Any, path: str) -> tuple[Key, ...]:
-    """The keys that a dotted path leads through: a stage's name stands for the one entry of its list that has it.
-
-    >>> landing({"stages": [{"export": {}}, {"prune": {"steps": 1}}]}, "stages.prune.steps")
-    ('stages', 1, 'prune', 'steps')
-    """
-    keys: list[Key] = []
-    here = values
-    for place, name in enumerate(names := path.split(".")):
-        if isinstance(here, list) and not name.isdecimal():
-            [entry] = [number for number, item in enumerate(here) if isinstance(item, dict) and name in item]
-            keys.append(entry)
-            here = here[entry]
-        keys.append(int(name) if isinstance(here, list) else name)
-        if place < len(names) - 1:
-            inner = here.get(name) if isinstance(here, dict) else here[keys[-1]]
-            here = {} if inner is None else inner
-    return tuple(keys)
 
 
 def _without_echoes(errors: Sequence[Any]) -> list[Any]:

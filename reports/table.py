@@ -138,8 +138,8 @@ def method_of(run: Run) -> str:
     threads = {m.conditions["threads"] for m in run.measurements if "threads" in m.conditions}
     parts = []
     if machine:
-        timed = any(m.unit not in ("bytes", "parameters") for m in run.measurements)
-        done = "Measured" if timed or not run.measurements else "Made"  # what is counted is the same anywhere
+        counted = run.measurements and all(m.unit in ("bytes", "parameters") for m in run.measurements)
+        done = "Made" if counted else "Measured"  # what is counted is the same on any machine
         parts.append(f"{done} on {machine}{_threads(threads)}.")
     if any(m.low is not None for m in run.measurements) or any(c.low is not None for c in run.comparisons):
         parts.append("In parentheses: 95 % interval; n is the number of test examples or of timed calls.")

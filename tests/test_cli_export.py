@@ -71,6 +71,7 @@ def test_what_was_counted_and_checked_stands_in_run_json_and_on_the_terminal(int
         assert run.measured(name, "bytes").value == (folder / "onnx" / file).stat().st_size
     assert [step["stage"] for step in run.lineage] == ["export", "quantize"]
     assert "4 attention nodes with heads [4, 4, 4, 4]" in answer.out
+    assert "Made on" in answer.out, "nothing was measured: sizes are counted"
     assert str(folder.parent) not in (folder / "run.json").read_text()
     assert "onnx/model_int8.onnx" in (folder / "README.md").read_text()
 

@@ -18,13 +18,15 @@ from tiny import tiny_bundle
 from compress import catalog
 from compress.anatomy import Anatomy
 from compress.commands import plan as module
+from compress.errors import ModelError
 from compress.folder import load, read_config, save, source_bundle
 from compress.lengths import Lengths
 from compress.lineage import Lineage
 from compress.memory import Room, Texts
 from compress.outline import Outline
-from compress.preflight import longest_input
+from compress.preflight import check_runtime, longest_input
 from compress.recipe import read_recipe
+from compress.runtimes.onnxruntime import Onnxruntime
 from compress.stages.prune import Prune
 from compress.task import task_of
 from compress.tasks.sentence_embedding import SentenceEmbedding
@@ -196,6 +198,10 @@ def test_integers_that_a_gpu_has_no_kernels_for_stop_the_run(small: Small, monke
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     found = planned(small, monkeypatch, "--set", "deploy.device=cuda")
     assert "`run` stops here: device cuda: int8 for cuda: onnxruntime has no CUDA kernels" in module.to_text(found)
+    monkeypatch.setattr(Onnxruntime, "obstacle", lambda *_: None)
+    with pytest.raises(ModelError, match="device cuda: int8 for cuda"):
+        check_runtime(read_recipe(small.recipe), "cuda")
+    check_runtime(read_recipe(small.recipe), "cpu")
     half = ("--set", "stages=[{export: {precision: fp16}}]", "--set", "deploy.precision=fp16")
     assert planned(small, monkeypatch, "--set", "deploy.device=cuda", *half)["stops"] == ""
 

@@ -17,9 +17,10 @@ from small_run import small_recipe, write_recipe
 import recipes
 from compress import catalog
 from compress.baselines import BASELINES
+from compress.changes import with_changes
 from compress.errors import RecipeError
 from compress.places import read_yaml
-from compress.recipe import Measure, Recipe, read_recipe, stage_name, to_yaml, with_changes
+from compress.recipe import Measure, Recipe, read_recipe, stage_name, to_yaml
 
 SHIPPED = recipes.names()
 MUTATIONS = 100
