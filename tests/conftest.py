@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,20 @@ from small_run import shared_folder
 from tiny import mixed_inputs, tiny_bundle, tiny_context
 
 from compress.bundle import Bundle, OnnxGraph
-from compress.graph.build import build_graph
+from compress.graph import build
+from compress.graph.build import build_graph, torch_graph
 from compress.graph.quantize import dynamic_int8
 from compress.stage import Context
 from compress.surgery import keep_units
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _remembered_exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    export = torch.onnx.export
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.onnx, "export", remembering(export, shared_folder(tmp_path_factory) / "exporter"))
-        yield export
-
-
 @pytest.fixture(autouse=True)
-def _exports_anew(
-    request: pytest.FixtureRequest, _remembered_exports: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def _remembered_exports(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if request.node.get_closest_marker("exporter") is not None:
-        monkeypatch.setattr(torch.onnx, "export", _remembered_exports)
+    if request.node.get_closest_marker("exporter") is None:
+        folder = shared_folder(tmp_path_factory) / "exporter"
+        monkeypatch.setattr(build, "torch_graph", remembering(torch_graph, folder))
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,21 @@ import torch
 from filelock import FileLock
 
 
-@dataclass(frozen=True)
-class Remembered:
-    """What stands for the exporter's program: the one thing of it that is read."""
+def remembering(torch_graph: Callable[..., onnx_ir.Model], folder: Path) -> Callable[..., onnx_ir.Model]:
+    """`compress.graph.build.torch_graph`, which keeps in `folder` what it gives."""
 
-    model: onnx_ir.Model
-
-
-def remembering(export: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    """The exporter, which keeps in `folder` what it gives."""
-
-    def remembered(model: torch.nn.Module, args: tuple, *, kwargs: dict[str, torch.Tensor], **options: Any) -> Any:
+    def remembered(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor], **options: Any) -> onnx_ir.Model:
         key = hashlib.sha256()
-        for part in (_said(model), _weights(model), _weights_of(kwargs), repr((args, sorted(options.items())))):
+        for part in (_said(model), _weights(model), _weights_of(inputs), repr(sorted(options.items()))):
             key.update(part.encode())
         file = folder / f"{key.hexdigest()}.onnx"
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
                 draft = file.with_suffix(".draft")
-                onnx_ir.save(export(model, args, kwargs=kwargs, **options).model, draft)
+                onnx_ir.save(torch_graph(model, inputs, **options), draft)
                 os.replace(draft, file)
-        return Remembered(onnx_ir.load(file))
+        return onnx_ir.load(file)
 
     return remembered
 
@@ -65,7 +57,7 @@ def _weights(model: torch.nn.Module) -> str:
     return _weights_of(named) + repr(tied)
 
 
-def _weights_of(named: dict[str, torch.Tensor]) -> str:
+def _weights_of(named: Mapping[str, torch.Tensor]) -> str:
     told = []
     for name, tensor in named.items():
         data = tensor.detach().contiguous().cpu()

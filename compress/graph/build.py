@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from compress.bundle import Bundle, OnnxGraph
 from compress.errors import ExportError
@@ -22,6 +22,7 @@ from compress.inputs import dynamic_axes, example_inputs
 if TYPE_CHECKING:
     import onnx
     import onnx_ir
+    import torch
     from transformers import PreTrainedModel
 
 AttentionForm = Literal["fused", "plain"]
@@ -52,28 +53,41 @@ def build_graph(bundle: Bundle, path: Path, *, attention: AttentionForm, kernels
     inputs = {name: torch.from_numpy(array) for name, array in example_inputs(bundle).items()}
     model = bundle.module.eval()
     with _quiet(), uncollected(), bundle.family.sdpa(model), _without_cache(model), torch.no_grad():
-        try:
-            program = torch.onnx.export(
-                bundle.task.graph(model),
-                (),
-                kwargs=inputs,
-                input_names=list(inputs),
-                output_names=list(bundle.task.outputs),
-                dynamic_shapes=dynamic_axes(bundle),
-                opset_version=_opset(bundle, form),
-                dynamo=True,
-                verbose=False,
-            )
-        except torch.onnx.errors.OnnxExporterError as fault:
-            reason = str(fault).strip().splitlines()[0]
-            raise ExportError(f"export: torch can't write {type(model).__name__} as ONNX: {reason}") from fault
-    assert program is not None, "the dynamo exporter returns a program"
+        graph = torch_graph(
+            bundle.task.graph(model),
+            inputs,
+            output_names=list(bundle.task.outputs),
+            dynamic_shapes=dynamic_axes(bundle),
+            opset_version=_opset(bundle, form),
+        )
     if kernels == "cpu":
-        suit_cpu(program.model)
+        suit_cpu(graph)
     elif fused_after:
-        fuse(program.model, kernels)
-    _write(program.model, path, _about(bundle))
+        fuse(graph, kernels)
+    _write(graph, path, _about(bundle))
     return OnnxGraph(path)
+
+
+def torch_graph(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor], **options: Any) -> onnx_ir.Model:
+    """What torch's exporter makes of a module and inputs for it.
+
+    Args:
+        options: of `torch.onnx.export`.
+
+    Raises:
+        ExportError: as `build_graph`.
+    """
+    import torch
+
+    try:
+        program = torch.onnx.export(
+            model, (), kwargs=dict(inputs), input_names=list(inputs), dynamo=True, verbose=False, **options
+        )
+    except torch.onnx.errors.OnnxExporterError as fault:
+        reason = str(fault).strip().splitlines()[0]
+        raise ExportError(f"export: torch can't write {type(model).__name__} as ONNX: {reason}") from fault
+    assert program is not None, "the dynamo exporter returns a program"
+    return program.model
 
 
 def _about(bundle: Bundle) -> dict[str, str]:
