@@ -63,10 +63,13 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, whatever the store holds.")] = False,
 ) -> None:
     """Run a recipe; pick up where an earlier run stopped."""
+    from compress.commands.keep import refuse_failed
     from compress.commands.run import run as command
     from compress.commands.run import to_text
 
-    print(to_text(*command(recipe, output, change or [], _device(device), fresh)))
+    done = command(recipe, output, change or [], _device(device), fresh)
+    print(to_text(done), flush=True)
+    refuse_failed(done.run.gates, done.page or done.folder)
 
 
 @app.command()
@@ -160,6 +163,7 @@ def export(
     """Write one model as ONNX, and prove that the file says the same."""
     from compress.commands.export import Request, to_text
     from compress.commands.export import export as command
+    from compress.commands.keep import refuse_failed
     from compress.graph.target import default_precision
 
     request = Request(
@@ -175,7 +179,9 @@ def export(
         threads=threads,
         seed=seed,
     )
-    _answer(command(request, output), to_text, as_json)
+    run = command(request, output)
+    _answer(run, to_text, as_json)
+    refuse_failed(run.gates, output)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Python's search for garbage, put off while so much is made that looking through it takes longer than it frees."""
+"""Python's search for garbage, put off while all that is made is in use: looking through it takes time for nothing."""
 
 from __future__ import annotations
 

@@ -58,15 +58,15 @@ def check_labels(recipe: Recipe, splits: Splits) -> None:
         raise DataError("train: no labels to prepare the reference with; give its table a `label`")
 
 
-def check(recipe: Recipe, anatomy: Anatomy, *, longest: int, device: str) -> None:
-    """See that every stage can be reached and applied, and that the result can run here.
+def check(recipe: Recipe, anatomy: Anatomy, *, longest: int) -> None:
+    """See that every stage can be reached and applied.
 
     Args:
         anatomy: of the model that goes in.
         longest: tokens that the model reads at most.
 
     Raises:
-        ModelError: a cut that can't be reached, or a runtime that can't run here.
+        ModelError: a cut that can't be reached.
         DataError: a shape that the model can't read.
     """
     fixed = task_of(recipe.model.task).modality == "image"
@@ -75,7 +75,6 @@ def check(recipe: Recipe, anatomy: Anatomy, *, longest: int, device: str) -> Non
         if isinstance(stage, Deploys):
             stage.check_deployment(recipe.deploy, longest, fixed=fixed)
         anatomy = stage.predict(anatomy)
-    check_runtime(recipe, device)
 
 
 def longest_input(folder: Path, config: Mapping[str, Any], task: Task) -> int:
@@ -109,7 +108,7 @@ def unfit_for(recipe: Recipe, device: str) -> str:
     """Why the graph that the stages leave can't run on a GPU; empty where it can, or none is asked for."""
     made = recipe.precision_made
     reason = why_not("cuda", made) if device == "cuda" and made else None
-    return f"device cuda: {reason}" if reason else ""
+    return f"{reason}: deploy on the CPU, as with `--device cpu`, or leave out `quantize`" if reason else ""
 
 
 def texts_of(recipe: Recipe, splits: Splits, folder: Path, *, longest: int) -> Texts:

@@ -233,7 +233,7 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     """Stages whose input is not what the stage before leaves; looked for even where settings are faulty."""
     known = catalog.names("stages")
     for section in ("prepare", "stages"):
-        form, half = Form.TORCH, ""
+        form, precision_before = Form.TORCH, ""
         listed = values.get(section)
         for index, entry in enumerate(listed if isinstance(listed, list) else []):
             name = next(iter(entry), None) if isinstance(entry, dict) else entry
@@ -246,12 +246,13 @@ def _chain_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault((section, index), f"{name} under `prepare`: it learns from the reference, not made yet")
             elif stage.consumes is not form:
                 yield Fault((section, index), _why_not(str(name), stage.consumes))
-            elif half:
-                yield Fault((section, index), f"{name} starts from float32: leave out `precision: {half}` before it")
+            elif precision_before:
+                reason = f"{name} starts from float32: leave out `precision: {precision_before}` before it"
+                yield Fault((section, index), reason)
             form = stage.produces
             settings = entry[name] if isinstance(entry, dict) else None
             made = settings.get("precision") if form is Form.ONNX and isinstance(settings, dict) else None
-            half = made if made in ("fp16", "bf16") else ""
+            precision_before = made if made in ("fp16", "bf16") else ""
 
 
 def _sights(stage: Any, entry: Any) -> Sequence[Sight]:
@@ -303,12 +304,13 @@ def _unmade(recipe: Recipe) -> Iterator[Fault]:
     if recipe.deploy.precision == "fp32":
         return
     if made != (wanted := recipe.deploy.precision):
+        instead = "leave out `quantize` and " if made in ("int8", "int4") else ""
         mends = {
-            "int8": "add `quantize` after `export`, or ",
-            "int4": "add `quantize: {method: weight_int4}` after `export`, or ",
-            **{name: f"set `export: {{precision: {name}}}`, or " for name in ("fp16", "bf16")},
+            "int8": "add `quantize` after `export`",
+            "int4": "add `quantize: {method: weight_int4}` after `export`",
+            **{name: f"{instead}set `export: {{precision: {name}}}`" for name in ("fp16", "bf16")},
         }
-        reason = f"the result has {made}: {mends.get(wanted, '')}leave it out"
+        reason = f"the result has {made}: {mends[wanted]}, or leave it out"
         yield Fault(("deploy", "precision"), f"no stage makes {wanted!r}, {reason}")
 
 

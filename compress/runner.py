@@ -15,7 +15,7 @@ from compress.data import Split, Splits, load_data
 from compress.deploy import Deploy
 from compress.folder import load, save, source_bundle
 from compress.lineage import Lineage, Step, digest_of
-from compress.preflight import check, check_labels, check_memory, check_sources, needs, texts_of
+from compress.preflight import check, check_labels, check_memory, check_runtime, check_sources, needs, texts_of
 from compress.provenance import code_digest, processor, versions
 from compress.recipe import Recipe, stage_name
 from compress.runtime import runtime_of
@@ -93,6 +93,7 @@ class Runner:
         Raises:
             CompressError: the class says whose fault it is; finished stages stay in the store.
         """
+        check_runtime(self.recipe, self.device)
         check_sources(self.recipe, self.sources)
         self.progress("sources", 0.0, "fetch the model")
         source = self.sources.fetch(self.recipe.model.source)
@@ -103,7 +104,7 @@ class Runner:
         lineage = Lineage(source.source, source.digest)
         head = self.recipe.seed if self.recipe.prepare else None
         start = source_bundle(source.path, task, splits.label_names, lineage, new_head_seed=head)
-        check(self.recipe, start.anatomy, longest=start.max_tokens, device=self.device)
+        check(self.recipe, start.anatomy, longest=start.max_tokens)
         if self.device == "cpu":  # what a GPU takes is not foretold
             texts = texts_of(self.recipe, splits, source.path, longest=start.max_tokens)
             check_memory(needs(self.recipe, start.anatomy, start.config, texts))

@@ -258,8 +258,9 @@ class Sources:
         return isinstance(first, Path)
 
     def is_absent(self, source: str) -> bool:
-        """Whether a source is a local path, and nothing is there."""
+        """Whether a source is a local path, or in a local archive, and nothing is there."""
         parsed = parse(source)
+        parsed = parsed.path if isinstance(parsed, ArchiveSource) else parsed
         return isinstance(parsed, Path) and not (self.base / parsed.expanduser()).exists()
 
     def _fetch_one(self, source: str) -> Found:

@@ -14,6 +14,7 @@ Cell = str | Reading
 
 _MOST_METRICS = 2
 _WORDY = 24
+_COUNTED = {"parameters", "embedding_parameters", "encoder_parameters", "bytes", "activation_bytes", "flops"}
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ def method_of(run: Run) -> str:
     threads = {m.conditions["threads"] for m in run.measurements if "threads" in m.conditions}
     parts = []
     if machine:
-        counted = run.measurements and all(m.unit in ("bytes", "parameters") for m in run.measurements)
-        done = "Made" if counted else "Measured"  # what is counted is the same on any machine
+        counted = {m.name for m in run.measurements}
+        done = "Made" if counted and counted <= _COUNTED else "Measured"  # what is counted is the same on any machine
         parts.append(f"{done} on {machine}{_threads(threads)}.")
     if any(m.low is not None for m in run.measurements) or any(c.low is not None for c in run.comparisons):
         parts.append("In parentheses: 95 % interval; n is the number of test examples or of timed calls.")

@@ -4,10 +4,12 @@ and it takes seconds for each. What it gave is read from a file from then on, in
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import onnx_ir
@@ -25,11 +27,12 @@ def remembering(torch_graph: Callable[..., onnx_ir.Model], folder: Path) -> Call
         file = folder / f"{key.hexdigest()}.onnx"
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
-            if not file.exists():
-                draft = file.with_suffix(".draft")
-                onnx_ir.save(torch_graph(model, inputs, **options), draft)
-                os.replace(draft, file)
-        return onnx_ir.load(file)
+            if file.exists():
+                return onnx_ir.load(file)
+            graph, draft = torch_graph(model, inputs, **options), file.with_suffix(".draft")
+            onnx_ir.save(graph, draft)
+            os.replace(draft, file)
+        return graph  # as the exporter left it, so that the real way is gone once for each model
 
     return remembered
 
@@ -45,9 +48,21 @@ def _said(model: torch.nn.Module) -> str:
         config = getattr(module, "config", None)
         settings = config.to_dict() if hasattr(config, "to_dict") else {}
         implementation = getattr(config, "_attn_implementation", "")
-        code = [function.__code__.co_code.hex() for function in (kind.forward, own) if function is not None]
+        code = [_code(function) for function in (kind.forward, own) if function is not None]
         parts.append([name, f"{kind.__module__}.{kind.__qualname__}", plain, settings, implementation, code])
     return json.dumps(parts, sort_keys=True, default=repr)
+
+
+def _code(function: Callable[..., Any]) -> list[Any]:
+    """What a function does, and with what values from around it."""
+    plain = inspect.unwrap(function)
+    around = [repr(cell.cell_contents) for cell in plain.__closure__ or ()]
+    return [*_code_of(plain.__code__), around]
+
+
+def _code_of(code: CodeType) -> list[Any]:
+    constants = [_code_of(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return [code.co_code.hex(), code.co_names, constants]
 
 
 def _weights(model: torch.nn.Module) -> str:
@@ -60,6 +75,6 @@ def _weights(model: torch.nn.Module) -> str:
 def _weights_of(named: Mapping[str, torch.Tensor]) -> str:
     told = []
     for name, tensor in named.items():
-        data = tensor.detach().contiguous().cpu()
-        told.append((name, str(data.dtype), tuple(data.shape), hashlib.sha256(data.numpy().tobytes()).hexdigest()))
+        data = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+        told.append((name, str(tensor.dtype), tuple(tensor.shape), hashlib.sha256(data.tobytes()).hexdigest()))
     return repr(told)

@@ -206,6 +206,13 @@ def command(patch: pytest.MonkeyPatch, *words: str | Path, cache: Path | None = 
     return Answer(code, out.getvalue(), err.getvalue())
 
 
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom compress import cli; cli.main()"
+)
+"""The program, for a process that is to be interrupted. A shell starts what it puts in the background with interrupts
+ignored, and children inherit that: undone here, so that the tests themselves may run in the background."""
+
+
 def outside(cache: Path) -> dict[str, str]:
     """The environment of a subprocess that runs this checkout with a store of its own."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "COMPRESS_CACHE": str(cache), "OMP_NUM_THREADS": "1"}

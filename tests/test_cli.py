@@ -15,7 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_run import ROOT, Answer, Small, command, copy_of, few_rounds, finished_run, make_small, outside
+from small_run import (
+    INTERRUPTIBLE,
+    ROOT,
+    Answer,
+    Small,
+    command,
+    copy_of,
+    few_rounds,
+    finished_run,
+    make_small,
+    outside,
+)
 
 from compress import __version__
 from compress.data import load_data
@@ -451,15 +462,8 @@ def test_an_edited_lock_is_refused_with_what_was_found_and_the_way_out(packaged,
 
 
 def start(home: Path, cache: Path, log: Path, *words: str) -> subprocess.Popen[str]:
-    """The program in a process; what it says on standard error goes to a file that can be watched.
-
-    A shell starts what it puts in the background with interrupts ignored, and children inherit that: undone here, so
-    that the tests themselves may run in the background.
-    """
-    program = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom compress import cli; cli.main()"
-    )
-    command = [sys.executable, "-c", program, *words]
+    """The program in a process; what it says on standard error goes to a file that can be watched."""
+    command = [sys.executable, "-c", INTERRUPTIBLE, *words]
     with log.open("w", encoding="utf-8") as err:
         return subprocess.Popen(command, cwd=home, env=outside(cache), stdout=subprocess.PIPE, stderr=err, text=True)
 

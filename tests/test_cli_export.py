@@ -141,12 +141,20 @@ def test_float16_is_a_file_of_its_own(typed: Ask, home: Small):
     assert compress.load(home.home / "half" / "onnx" / "model_fp16.onnx").graph.precision == "fp16"
 
 
+def test_bfloat16_is_a_file_of_its_own(typed: Ask, home: Small):
+    answer = typed("source", "-o", "brain", "--precision", "bf16")
+    assert answer.code == 0, answer
+    assert [file.name for file in (home.home / "brain" / "onnx").iterdir()] == ["model_bf16.onnx"]
+    assert "largest relative difference from torch, weights rounded" in answer.out
+
+
 def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small, monkeypatch: pytest.MonkeyPatch):
     broken = Finding("parity", 1e-4, 0.4, False, "largest relative difference from torch 0.4, on 2x7, left-padded")
     monkeypatch.setattr("compress.stages.export.parity", lambda *_args, **_more: broken)
     answer = typed("source", "-o", "broken")
     assert answer.code == 3
     assert "gate parity of 01-export failed: 0.4, limit 0.0001" in answer.message
+    assert "| **result (01-export)** |" in answer.out
     assert (home.home / "broken" / "onnx" / "model.onnx").exists()
     assert not all(gate.passed for gate in read_run(home.home / "broken").gates)
 
@@ -158,6 +166,8 @@ def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small,
         (("texts.tsv", "-o", "x"), "neither a model folder nor an ONNX file"),
         (("source", "-o", "x", "--precision", "int8"), "--precision int8: needs --data"),
         (("source", "-o", "x", "--data", "texts.tsv"), "--data: nothing reads it for fp32"),
+        (("source", "-o", "x", "--precision", "bf16", "--data", "small.yaml"), "nothing reads it for bf16"),
+        (("nowhere", "-o", "x", "--precision", "int8", "--data", "none.tsv"), "--data none.tsv: no such file"),
         (("source", "-o", "x", "--columns", "text=text"), "--columns text=text: says what the columns of --data are"),
         (("source", "-o", "x", "--threads", "2"), "--latency and --threads: say where forms are timed"),
         (("source", "-o", "x", "--attention", "fastest"), "--attention fastest: needs --data"),
@@ -176,7 +186,7 @@ def test_a_gate_that_fails_ends_in_3_and_keeps_the_file(typed: Ask, home: Small,
         (("source", "-o", "x", "--target", "cpu", "--precision", "fp16"), "--precision fp16 for cpu: CPUs cast"),
         (
             ("source", "-o", "x", "--target", "cuda", "--precision", "int8"),
-            "int8 for cuda: onnxruntime has no CUDA kernels",
+            "int8 for cuda: onnxruntime carries products",
         ),
         (("source", "-o", "x", "--precision", "int4"), "--precision int4: needs --data"),
         (

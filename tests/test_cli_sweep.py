@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_run import Answer, Small, command, few_rounds, make_small, outside, small_recipe
+from small_run import INTERRUPTIBLE, Answer, Small, command, few_rounds, make_small, outside, small_recipe
 
 from compress.folder import load
 from compress.recipe import read_recipe
@@ -197,7 +197,7 @@ def test_an_interrupted_sweep_stops_its_children_and_keeps_finished_stages(tmp_p
     small = quick(tmp_path)
     words = ["sweep", str(small.recipe), "--over", MADE[0], "--over", MADE[1], "-o", str(small.output), "--jobs", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "compress", *words], env=outside(small.cache), stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTIBLE, *words], env=outside(small.cache), stderr=subprocess.PIPE, text=True
     )
     parent = psutil.Process(process.pid)
     for _ in _patiently():

@@ -142,6 +142,7 @@ def test_a_failed_gate_ends_with_exit_code_3_and_says_value_limit_and_place(fail
     assert "gate min_compression of result failed" in answer.message
     assert "limit 1000" in answer.message
     assert f"everything is kept: {small.output / 'report' / 'index.html'}" in answer.message
+    assert "**result (04-quantize)**" in answer.out
     assert "Traceback" not in answer.err
 
 

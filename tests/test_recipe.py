@@ -183,11 +183,11 @@ def test_integers_are_not_made_of_half_precision(recipe_with, precision: str):
     [
         ("int8", [{"export": {}}], "the result has fp32: add `quantize` after `export`, or leave it out"),
         ("fp16", [{"export": {}}], "the result has fp32: set `export: {precision: fp16}`, or leave it out"),
-        ("fp16", [{"export": {}}, {"quantize": {}}], "the result has int8: set"),
+        ("fp16", [{"export": {}}, {"quantize": {}}], "the result has int8: leave out `quantize` and set"),
         ("bf16", [{"export": {"precision": "fp16"}}], "the result has fp16: set `export: {precision: bf16}`, or"),
         ("int4", [{"export": {}}, {"quantize": {}}], "add `quantize: {method: weight_int4}` after `export`"),
         ("int8", [{"export": {}}, {"quantize": {"method": "weight_int4"}}], "the result has int4: add"),
-        ("int8", [{"export": {"target": "cuda"}}, {"quantize": {}}], "int8 for cuda: onnxruntime has no CUDA kernels"),
+        ("int8", [{"export": {"target": "cuda"}}, {"quantize": {}}], "int8 for cuda: onnxruntime carries products"),
         (
             "fp32",
             [{"export": {"target": "web"}}, {"quantize": {}}],

@@ -16,7 +16,7 @@ from tiny import tiny_split
 
 from compress.bundle import Bundle, OnnxGraph
 from compress.errors import DataError, ExportError
-from compress.graph.calibration import RangeMethod, Seen, calibration_inputs, observe, range_of
+from compress.graph.calibration import ROWS, Drawn, RangeMethod, Seen, calibration_inputs, observe, range_of
 from compress.graph.grid import COLUMNS_AT_A_TIME, MOST_COLUMNS, grid_of, outliers
 from compress.graph.inspect import operators, products, read_proto
 from compress.graph.quantize import dynamic_int8
@@ -92,6 +92,19 @@ def test_more_texts_never_make_a_range_narrower(made: Bundle):
     for name, seen in some.items():
         assert (both[name].lowest <= seen.lowest).all()
         assert (both[name].highest >= seen.highest).all()
+
+
+def test_every_token_is_as_likely_to_be_kept_as_any_other():
+    """Whenever it came, and whatever was in its batch."""
+    shown, kept = 3 * ROWS, np.zeros(3 * ROWS)
+    for seed in range(40):
+        drawn, generator = Drawn(1), np.random.default_rng(seed)
+        for batch in np.split(np.arange(shown, dtype=np.float32)[:, None], [1, 500, ROWS - 1, ROWS + 7, 2 * ROWS]):
+            drawn.show(batch, generator)
+        assert len(np.unique(drawn.rows())) == ROWS
+        kept[drawn.rows()[:, 0].astype(int)] += 1
+    by_third = kept.reshape(3, -1).mean(axis=1)
+    assert by_third == pytest.approx(40 / 3, rel=0.02)  # five standard deviations of a third's mean
 
 
 def test_without_texts_nothing_is_known(made: Bundle):

@@ -85,7 +85,7 @@ def _exported(name: str, asked: argparse.Namespace, work: Path) -> Path:
 
 
 def _ours(bundle: Bundle, folder: Path, texts: Sequence[str]) -> np.ndarray:
-    """Scores that others' are held against: torch's of float files, our own runtime's where weights were rounded."""
+    """Scores that others' are held against: torch's for float32 and float16, ours of the same file for others."""
     import torch
 
     from_file = folder.name not in ("float", "web")

@@ -37,9 +37,10 @@ class Case:
 WHOLE = Case("int8", "calibrated int8", (_EXPORT, _CALIBRATED), megabytes=23.5)
 UNEVEN = Case("uneven-int8", f"calibrated int8, {', '.join(map(str, HEADS))} heads", (_EXPORT, _CALIBRATED), HEADS)
 FLOAT = Case("fp32", "float32", (_EXPORT,))
+BFLOAT = Case("bf16", "weights in bfloat16, widened at loading", (_BFLOAT,))
 CASES = (
     FLOAT,
-    Case("bf16", "weights in bfloat16, widened at loading", (_BFLOAT,)),
+    BFLOAT,
     WHOLE,
     Case("int8-int4-table", "calibrated int8, table of int4", (_EXPORT, _INT4_TABLE), megabytes=18.0),
     Case(

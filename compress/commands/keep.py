@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from compress import catalog
 from compress.bundle import Form
-from compress.errors import StoreError
+from compress.errors import GateError, StoreError
 from compress.provenance import code_digest
 from compress.recipe import Recipe, to_yaml
 from compress.release import write_model
@@ -67,6 +68,20 @@ def write_result(run: Run, executed: Executed, folder: Path) -> None:
     last_torch = [bundle for bundle in bundles if bundle.form is Form.TORCH][-1]
     stock = last_torch.family.fits_stock_class(last_torch.module)
     write_model(bundles, folder, model_card(run, loads_in_stock_class=stock))
+
+
+def refuse_failed(gates: Sequence[Gate], kept: Path) -> None:
+    """End with exit code 3 where a gate failed, after everything was written and shown.
+
+    Args:
+        kept: where all that was made lies.
+
+    Raises:
+        GateError: a line for each that failed.
+    """
+    failed = [told(gate) for gate in gates if not gate.passed]
+    if failed:
+        raise GateError("\n".join([*failed, f"everything is kept: {kept}"]))
 
 
 def told(gate: Gate) -> str:

@@ -130,7 +130,8 @@ def _device(recipe: Recipe) -> tuple[str, str]:
     try:
         device = resolved_device(recipe.deploy.device)
     except ModelError as fault:
-        return recipe.deploy.device, str(fault)
+        wanted = recipe.deploy.device
+        return wanted, "; ".join(filter(None, (str(fault), unfit_for(recipe, wanted))))
     return device, unfit_for(recipe, device)
 
 
@@ -154,7 +155,7 @@ def _looked_into(recipe: Recipe, sources: Sources, ask: Ask) -> Planned:
     texts = texts_of(recipe, splits, folder, longest=longest)
     check_runtime(recipe, "cpu")
     outline = ask({**config, **task.settings(splits.label_names)}, recipe.model.task, recipe.deploy.thread_count)
-    check(recipe, outline.anatomy, longest=longest, device="cpu")
+    check(recipe, outline.anatomy, longest=longest)
     planned: Planned = {"source_bytes": size_bytes, "stored_as": stored_as}
     planned["data"] = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
     planned |= _foretold(recipe, outline, texts)

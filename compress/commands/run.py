@@ -6,15 +6,15 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import recipes
 from compress.commands.device import resolved_device
-from compress.commands.keep import check_output, measuring_code, told, write_recipe, write_result
+from compress.commands.keep import check_output, measuring_code, write_recipe, write_result
 from compress.commands.record import assembled, stage_gates
 from compress.commands.subjects import REFERENCE, baseline_subjects, conditions_of, step_subjects
-from compress.errors import DataError, GateError
+from compress.errors import DataError
 from compress.lineage import digest_of
 from compress.progress import Tell, shown
 from compress.provenance import environment, versions
@@ -37,14 +37,21 @@ SCRATCH = ".scratch"
 """Where a run keeps the baselines' graphs while it measures. The next run in the folder clears what is left of it."""
 
 
-def run(
-    recipe_name: str, output: Path | None, changes: Sequence[str], device: str | None, fresh: bool
-) -> tuple[Path, Path | None]:
-    """Run a recipe and return the run folder and its report, where the recipe wants one.
+@dataclass(frozen=True)
+class Done:
+    """What a recipe left."""
+
+    folder: Path
+    run: Run
+    page: Path | None
+    """The report, where the recipe wants one."""
+
+
+def run(recipe_name: str, output: Path | None, changes: Sequence[str], device: str | None, fresh: bool) -> Done:
+    """Run a recipe; gates are judged and noted, and a failed one is for the caller to act on.
 
     Raises:
         CompressError: a fault of recipe, source, data, model or machine.
-        GateError: everything was done and written, and a gate failed.
     """
     file = recipes.find(recipe_name)
     recipe = read_recipe(file, changes)
@@ -73,16 +80,13 @@ def run(
             tell("report", 0.0, "")
             page = write_report([finished], folder / "report", formats=recipe.report)
             tell("report", 1.0, "done")
-    failed = [gate for gate in finished.gates if not gate.passed]
-    if failed:
-        raise GateError("\n".join([*map(told, failed), f"everything is kept: {page or folder}"]))
-    return folder, page
+    return Done(folder, finished, page)
 
 
-def to_text(folder: Path, page: Path | None) -> str:
+def to_text(done: Done) -> str:
     """The result as a table, and where report and model lie."""
-    places = [f"report: {page}"] if page is not None else []
-    return "\n".join([results_table(read_run(folder)), *places, f"model:  {folder / 'model'}"])
+    places = [f"report: {done.page}"] if done.page is not None else []
+    return "\n".join([results_table(done.run), *places, f"model:  {done.folder / 'model'}"])
 
 
 def _sweep(folder: Path, store: Store) -> None:

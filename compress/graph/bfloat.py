@@ -28,7 +28,6 @@ def bfloat16(graph: OnnxGraph, path: Path) -> OnnxGraph:
     Raises:
         ExportError: the graph's weights are in another precision already.
     """
-    import ml_dtypes
     import onnx
     from onnx import helper, numpy_helper
 
@@ -39,7 +38,7 @@ def bfloat16(graph: OnnxGraph, path: Path) -> OnnxGraph:
     for tensor in proto.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and _is_stored_so(tensor.dims):
             name = tensor.name
-            stored = numpy_helper.to_array(tensor).astype(ml_dtypes.bfloat16)
+            stored = numpy_helper.to_array(tensor).astype(helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16))
             tensor.CopyFrom(numpy_helper.from_array(stored, f"{name}/bfloat16"))
             widened.append(helper.make_node("Cast", [tensor.name], [name], f"{name}/widen", to=onnx.TensorProto.FLOAT))
     nodes = [*widened, *proto.graph.node]  # what is read stands before who reads it

@@ -27,8 +27,6 @@ PERCENTILE = 99.99
 """Of the numbers that flowed, what the range of `percentile` holds."""
 _BATCH = 8
 """Texts at a time: all that products read of them is held at once."""
-_SHARE = 96
-"""Rows that are kept of a batch, at most."""
 ROWS = 2048
 """Tokens of each tensor whose numbers are kept, at most: 13 MB of 1,536 channels."""
 
@@ -69,7 +67,7 @@ def observe(graph: OnnxGraph, tensors: Collection[str], inputs: Iterable[Inputs]
     tapped, generator = Tapped(graph, tensors), np.random.default_rng(seed)
     lowest: dict[str, np.ndarray] = {}
     highest: dict[str, np.ndarray] = {}
-    kept: dict[str, list[np.ndarray]] = {}
+    drawn: dict[str, Drawn] = {}
     for fed in inputs:
         for name, value in tapped.run(fed).items():
             rows = _rows(value, fed.get("attention_mask"))
@@ -80,10 +78,10 @@ def observe(graph: OnnxGraph, tensors: Collection[str], inputs: Iterable[Inputs]
                 raise ExportError(f"{graph.path.name}: {name} is not finite on a calibration text; it has no range")
             lowest[name] = np.minimum(lowest.get(name, least), least)
             highest[name] = np.maximum(highest.get(name, most), most)
-            kept.setdefault(name, []).append(rows[generator.permutation(len(rows))[:_SHARE]])
+            drawn.setdefault(name, Drawn(rows.shape[1])).show(rows, generator)
     if not lowest:
         raise DataError("no calibration texts, so it is not known which numbers flow in the graph")
-    return {name: Seen(lowest[name], highest[name], _drawn(kept[name], generator)) for name in lowest}
+    return {name: Seen(lowest[name], highest[name], drawn.pop(name).rows()) for name in lowest}
 
 
 def range_of(seen: Seen, channels: np.ndarray, method: RangeMethod) -> tuple[float, float]:
@@ -110,9 +108,24 @@ def _rows(value: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return rows[mask.reshape(-1) == 1] if mask is not None and len(rows) == mask.size else rows
 
 
-def _drawn(parts: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    rows = np.concatenate(parts)
-    return rows[generator.permutation(len(rows))[:ROWS]]
+class Drawn:
+    """`ROWS` of all rows that are shown one batch after another, each as likely to be kept as any other: those
+    that draw the least numbers. A reservoir, as Vitter 1985 ("Random Sampling with a Reservoir") calls it."""
+
+    def __init__(self, channels: int) -> None:
+        self._rows = np.empty((ROWS, channels), np.float32)
+        self._numbers = np.full(ROWS, np.inf)
+
+    def show(self, rows: Float[np.ndarray, "row channel"], generator: np.random.Generator) -> None:
+        numbers = generator.random(len(rows))
+        least = np.argpartition(np.concatenate([self._numbers, numbers]), ROWS - 1)[:ROWS]
+        leave = np.setdiff1d(np.arange(ROWS), least)
+        come = least[least >= ROWS] - ROWS
+        self._rows[leave], self._numbers[leave] = rows[come], numbers[come]
+
+    def rows(self) -> Float[np.ndarray, "row channel"]:
+        taken = np.isfinite(self._numbers)
+        return self._rows if taken.all() else self._rows[taken]
 
 
 def _most_telling(values: np.ndarray) -> tuple[float, float]:

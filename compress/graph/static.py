@@ -237,7 +237,9 @@ class _Writer:
             return
         largest = np.abs(table).max(axis=1, keepdims=True) if len(table) >= LARGE_TABLE else np.abs(table).max()
         steps = (np.maximum(largest, np.finfo(np.float32).tiny) / 127).astype(np.float32)
-        integers = self._keep(f"{own}/table_int8", np.clip(np.rint(table / steps), -127, 127).astype(np.int8))
+        rounded = table / steps
+        np.rint(rounded, out=rounded)  # a table is most of a small model: no copy of it for each operation
+        integers = self._keep(f"{own}/table_int8", np.clip(rounded, -127, 127, out=rounded).astype(np.int8))
         scale = self._keep(f"{own}/table_scale", steps)
         # Multiplied, not read through DequantizeLinear: onnxruntime carries that on through other nodes, and in opset
         # 23 writes a graph there that it then refuses.

@@ -43,7 +43,11 @@ def why_not(target: Target, precision: str) -> str | None:
         return None
     reasons = {
         ("cpu", "fp16"): "CPUs cast it to float32 and back at every operator",
-        ("cuda", "int8"): "onnxruntime has no CUDA kernels for products of integers, and carries them to the CPU",
+        (
+            "cuda",
+            "int8",
+        ): "onnxruntime carries products of integers from CUDA to the CPU, and weights alone in int8 were never "
+        "tried there",
         ("web", "bf16"): "fp16 is as small, and computed with there",
     }
     made = ", ".join(PRECISIONS[target])

@@ -20,7 +20,7 @@ from compress.graph.portable import nameless, opens_afresh
 from compress.graph.quantize import dynamic_int8
 from compress.graph.race import race
 from compress.graph.target import Target, kernels_of, target_of, why_not
-from compress.graph.verify import HALF_PARITY_LIMIT, PARITY_LIMIT, fusion, parity
+from compress.graph.verify import HALF_PARITY_LIMIT, PARITY_LIMIT, Finding, fusion, parity
 from compress.graph.weight_only import weight_only
 from compress.inputs import Inputs, probes
 from compress.settings import Settings
@@ -86,10 +86,9 @@ class Export(Settings):
             graph = bfloat16(graph, context.scratch / "model_bf16.onnx")
         context.progress(0.7, "check the graph")
         heads = bundle.anatomy.heads_by_layer()
-        said, other = (rounded(bundle), "torch, weights rounded") if self.precision == "bf16" else (bundle, "torch")
         for finding in (
             fusion(graph, heads, form),
-            parity(said, graph, seed=context.seed, limit=PARITY_LIMITS[self.precision], other=other),
+            self._parity(bundle, graph, context),
             nameless(graph),
             opens_afresh(bundle, graph, seed=context.seed),
         ):
@@ -99,6 +98,13 @@ class Export(Settings):
     def predict(self, anatomy: Anatomy) -> Anatomy:
         """Exporting changes no shapes."""
         return anatomy
+
+    def _parity(self, bundle: Bundle, graph: OnnxGraph, context: Context) -> Finding:
+        """With torch, or where the graph's weights were rounded with a copy of it whose weights are rounded alike."""
+        limit = PARITY_LIMITS[self.precision]
+        if self.precision != "bf16":
+            return parity(bundle, graph, seed=context.seed, limit=limit)
+        return parity(rounded(bundle), graph, seed=context.seed, limit=limit, other="torch, weights rounded")
 
     def _built(self, bundle: Bundle, path: Path, form: AttentionForm, context: Context) -> OnnxGraph:
         """In float32, as the target's kernels want it in the precision that will be deployed."""
@@ -118,7 +124,7 @@ class Export(Settings):
         return min(means, key=lambda form: means[form])
 
     def _timed(self, bundle: Bundle, context: Context) -> dict[AttentionForm, float]:
-        """Milliseconds of a call in each form.
+        """Milliseconds of a call in each form; bfloat16's are float32's, which it is once it is loaded.
 
         Raises:
             ExportError: it is for kernels that do not run here.

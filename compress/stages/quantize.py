@@ -204,8 +204,7 @@ class Quantize(Settings):
         """What is asked for, else what is fast on the deployment: onnxruntime's own node is for its CPU kernels."""
         if self.form is not None or self.method not in ("static_int8", "fastest"):
             return self.form or "integer"
-        here = context.deploy.runtime.startswith("onnxruntime") and context.device.type == "cpu"
-        return "integer" if here else "qdq"
+        return "integer" if context.deploy.runtime.startswith("onnxruntime") else "qdq"
 
     def _fastest(self, ways: Mapping[str, Quantizer], bundle: Bundle, context: Context) -> tuple[str, bool]:
         """The way that takes least time of those that keep the budget, or the truest; and whether it keeps it."""

@@ -21,7 +21,7 @@ def main():
         max_length=int(length),
     )
     texts = json.loads(Path(texts).read_text(encoding="utf-8"))
-    # Of a list, what is in it has to be pairs: of single texts it is given one at a time.
+    # Of a list, what is in it has to be pairs: of single texts it is given one at a time, and so never pads.
     scores = [model.predict(text, activation_fn=torch.nn.Identity()).tolist() for text in texts]
     versions = {"sentence-transformers": sentence_transformers.__version__, "onnxruntime": onnxruntime.__version__}
     Path(out).write_text(json.dumps({"versions": versions, "scores": scores}), encoding="utf-8")
