@@ -118,9 +118,9 @@ class Drawn:
 
     def show(self, rows: Float[np.ndarray, "row channel"], generator: np.random.Generator) -> None:
         numbers = generator.random(len(rows))
-        least = np.argpartition(np.concatenate([self._numbers, numbers]), ROWS - 1)[:ROWS]
-        leave = np.setdiff1d(np.arange(ROWS), least)
-        come = least[least >= ROWS] - ROWS
+        stays = np.zeros(ROWS + len(rows), bool)
+        stays[np.argpartition(np.concatenate([self._numbers, numbers]), ROWS - 1)[:ROWS]] = True
+        leave, come = np.flatnonzero(~stays[:ROWS]), np.flatnonzero(stays[ROWS:])
         self._rows[leave], self._numbers[leave] = rows[come], numbers[come]
 
     def rows(self) -> Float[np.ndarray, "row channel"]:
