@@ -14,7 +14,7 @@ demo: $(VENV)/demo
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-# What takes longest: runs that are killed or meet a full disk, memory that is measured, and benches that run programs.
+# What takes longest: runs that are killed or meet a full disk, sweeps, memory that is measured, benches that run programs.
 test-slow: $(VENV)/test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m slow
 

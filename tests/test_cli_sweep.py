@@ -61,6 +61,7 @@ def run(done: Small) -> Run:
     return read_run(done.output)
 
 
+@pytest.mark.slow
 def test_baselines_and_variants_are_measured_in_one_sitting(run):
     assert [(target.name, target.kind) for target in run.targets] == [
         ("torch-fp32", "baseline"),
@@ -71,6 +72,7 @@ def test_baselines_and_variants_are_measured_in_one_sitting(run):
     assert pairs == {(first, second) for place, first in enumerate(names) for second in names[place + 1 :]}
 
 
+@pytest.mark.slow
 def test_stages_that_variants_share_are_made_once(run, done):
     rows = {row["variant"]: row for row in run.tables["variants"]}
     assert [(rows[name]["stages_reused"], rows[name]["stages"]) for name in NAMES] == [(0, 3), (2, 3), (1, 3), (2, 3)]
@@ -78,6 +80,7 @@ def test_stages_that_variants_share_are_made_once(run, done):
     assert len([name for name in run.series if name.startswith("01-distill.loss")]) == 2
 
 
+@pytest.mark.slow
 def test_the_table_of_variants_tells_changes_figures_and_how_each_ended(run):
     for row in run.tables["variants"]:
         assert (row["status"], row["reason"]) == ("done", "")
@@ -87,6 +90,7 @@ def test_the_table_of_variants_tells_changes_figures_and_how_each_ended(run):
         assert row["latency_p50_ms 1x8"] == run.measured(row["variant"], "latency_p50_ms", batch=1, tokens=8).value
 
 
+@pytest.mark.slow
 def test_every_variant_leaves_its_recipe_its_model_and_its_run(run, done):
     for name in NAMES:
         folder = done.output / "variants" / name
@@ -100,6 +104,7 @@ def test_every_variant_leaves_its_recipe_its_model_and_its_run(run, done):
         assert (done.output / "predictions" / f"{name}.npz").exists()
 
 
+@pytest.mark.slow
 def test_the_report_draws_the_front(done):
     page = (done.output / "report" / "index.html").read_text(encoding="utf-8")
     assert "Pareto front" in page
@@ -110,6 +115,7 @@ def test_the_report_draws_the_front(done):
     }
 
 
+@pytest.mark.slow
 def test_an_unchanged_sweep_is_only_reported_again(done, tmp_path):
     small = copied(done, tmp_path / "again")
     (small.output / "report" / "index.html").unlink()
@@ -121,6 +127,7 @@ def test_an_unchanged_sweep_is_only_reported_again(done, tmp_path):
     assert "quality" not in answer.err
 
 
+@pytest.mark.slow
 def test_a_variant_that_fails_does_not_stop_the_others(done, tmp_path):
     small = copied(done, tmp_path / "failing")
     answer = swept(small, over=(f"{LAYERS}=9,3", f"{SHARE}=0.9"))
@@ -136,6 +143,7 @@ def test_a_variant_that_fails_does_not_stop_the_others(done, tmp_path):
     assert sorted(path.name for path in (small.output / "variants").iterdir()) == ["layers=3,encoder_parameters=0.9"]
 
 
+@pytest.mark.slow
 def test_when_every_variant_fails_the_input_is_wrong(done, tmp_path):
     small = copied(done, tmp_path / "hopeless")
     answer = swept(small, over=(f"{LAYERS}=9,10",))
@@ -144,6 +152,7 @@ def test_when_every_variant_fails_the_input_is_wrong(done, tmp_path):
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.slow
 def test_a_failed_gate_names_its_variant_and_keeps_everything(done, tmp_path):
     small = copied(done, tmp_path / "gated")
     answer = swept(small, "--set", "gates={min_compression: {baseline: torch-fp32, ratio: 1.6}}", over=MADE[1:])

@@ -211,6 +211,7 @@ def test_a_gate_without_a_value_fails_and_says_so(tmp_path_factory, tmp_path: Pa
     assert [gate.value for gate in run.gates if gate.name == "min_compression"] == [None]
 
 
+@pytest.mark.slow
 def test_a_gate_that_a_stage_checks_fails_the_run_too(tmp_path_factory, tmp_path: Path, monkeypatch):
     small = copy_of(finished_run(tmp_path_factory), tmp_path / "mine")
     few_rounds(monkeypatch)

@@ -203,6 +203,7 @@ def test_layers_keep_their_windows_when_others_leave():
     assert whole.family.reach(plain_config(full)) is None
 
 
+@pytest.mark.slow
 def test_an_uneven_export_says_what_torch_says(whole: Bundle, tmp_path: Path):
     cut = cut_to(whole, uneven=True)
     small = cut.with_model(keep_layers(cut.module, cut.family, (1, 2)))

@@ -276,6 +276,7 @@ def test_a_run_folder_is_one_runs_at_a_time(mine):
 # A run folder that serves several runs
 
 
+@pytest.mark.slow
 def test_a_run_that_died_is_not_taken_for_the_one_before(mine, small, monkeypatch):
     """Another recipe's model was written already, its run.json not yet: the first recipe has to write its own again."""
     with monkeypatch.context() as patch:
@@ -487,6 +488,7 @@ def test_a_limit_clears_other_recipes_stages_and_never_those_of_the_running_one(
 # Interrupted and resumed
 
 
+@pytest.mark.slow
 def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(small, tmp_path):
     mine = copy_of(small, tmp_path / "mine", cache=False)
 
